@@ -1,7 +1,8 @@
 """The rules of Erlang's supervisor as a small state machine, and as tables.
 
 Written from the chapter "Supervisor Behaviour" of OTP Design Principles and the manual page
-`supervisor(3)`; the section behind each rule is named where the rule is. Steps, events and groups
+`supervisor(3)`; the section behind each rule is named where the rule is. Where those are silent the
+recording in `otp/traces.json` decides, and the comment says so. Steps, events and groups
 are those of `otp/README.md`. Nothing here knows about trioworkers.
 """
 
@@ -68,8 +69,8 @@ class OtpSupervisor:
             self._restart(child)
 
     def _restart(self, child: ChildSpec | None) -> None:
-        # A restart that fails is tried again, and each attempt is a restart that counts:
-        # supervisor(3), "Supervision Principles".
+        # The documents do not say what happens when a restart fails. The recording shows: it is
+        # tried again, as a restart of the child that did not start, and each attempt counts.
         while child is not None:
             if self._too_many_restarts():
                 self._go_down("supervisor_down")
@@ -77,8 +78,9 @@ class OtpSupervisor:
             affected = self._affected_by(child)
             self._stop(affected)
             # "Child Specification": a temporary child is not restarted even if a sibling's death
-            # made the supervisor stop it. A transient child that has ended normally still has its
-            # place in the list, so a sibling's crash starts it again.
+            # made the supervisor stop it. A transient child that has ended normally keeps its
+            # specification (`restart_child/2` in supervisor(3)), so the recording shows that a
+            # sibling's crash starts it again.
             child = self._start(c for c in affected if c.kind != "temporary")
 
     def _too_many_restarts(self) -> bool:
