@@ -47,11 +47,11 @@ test: .venv/dev.stamp
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8-async $(CODE)
+	$(BIN)/flake8-async $$(find $(CODE) -name '*.py')
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright
 	$(BIN)/pyright --project tests/pyrightconfig.json
-	$(BIN)/pyright --verifytypes trioworkers --ignoreexternal
+	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes trioworkers --ignoreexternal
 	$(BIN)/python tests/check_promises.py
 
 build: .venv/dev.stamp
