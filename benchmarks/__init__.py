@@ -1,0 +1,1 @@
+"""Measurements of trioworkers. Start with `core.py`."""
