@@ -51,7 +51,7 @@ check: .venv/dev.stamp
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/pyright
 	$(BIN)/pyright --project tests/pyrightconfig.json
-	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes trioworkers --ignoreexternal
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes trioworkers --ignoreexternal # looks at the python on PATH
 	$(BIN)/python tests/check_promises.py
 
 build: .venv/dev.stamp
@@ -75,11 +75,11 @@ venv: .venv/dev.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/cli.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[cli]'
+	$(BIN)/python -m pip install -qq --editable '.[cli]'
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install -qq --editable '.[dev]'
 	@touch $@ .venv/cli.stamp
 
 clean:
