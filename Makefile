@@ -3,6 +3,7 @@
 # make check    static checks
 # make build    wheel and sdist, and the test suite against the installed wheel
 # make matrix   the wheel's test suite on every Python in PYTHONS
+# make lowest   the same with the oldest releases that pyproject.toml allows
 # make format   rewrite the code as `make check` wants it
 # make clean    remove what these made
 #
@@ -30,7 +31,7 @@ NOT_CORE := trioworkers/_cli.py,trioworkers/__main__.py
 TYPED := trioworkers $(wildcard examples tests/type_tests)
 CODE := trioworkers tests $(wildcard examples benchmarks)
 
-.PHONY: demo test check build matrix format venv clean
+.PHONY: demo test check build matrix lowest format venv clean
 
 demo: .venv/cli.stamp
 	$(BIN)/trioworkers demo
@@ -54,15 +55,20 @@ check: .venv/dev.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes trioworkers --ignoreexternal # looks at the python on PATH
 	$(BIN)/python tests/check_promises.py
 
-build: .venv/dev.stamp
-	rm -rf dist
-	$(BIN)/python -m build --outdir dist
+build: dist
 	.ci/test-wheel $(PYTHON) $(PYTEST_ARGS)
 
-matrix: .venv/dev.stamp
+matrix: dist
+	@set -e; for python in $(PYTHONS); do .ci/test-wheel $$python $(PYTEST_ARGS); done
+
+lowest: dist
+	$(BIN)/python .ci/lowest.py > dist/lowest.txt
+	PIP_CONSTRAINT=$(CURDIR)/dist/lowest.txt .ci/test-wheel $(PYTHON) $(PYTEST_ARGS)
+
+.PHONY: dist
+dist: .venv/dev.stamp
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
-	@set -e; for python in $(PYTHONS); do .ci/test-wheel $$python $(PYTEST_ARGS); done
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

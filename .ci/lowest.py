@@ -1,0 +1,11 @@
+"""Print constraints that pin what users install to the oldest releases that pyproject.toml allows."""
+
+import re
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+extras = [each for name, each in project["optional-dependencies"].items() if name != "dev"]
+for requirement in {*project["dependencies"], *(each for extra in extras for each in extra)}:
+    if bounded := re.match(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", requirement):
+        print("==".join(bounded.groups()))
