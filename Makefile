@@ -31,7 +31,7 @@ NOT_CORE := trioworkers/_cli.py,trioworkers/__main__.py
 TYPED := trioworkers $(wildcard examples tests/type_tests)
 CODE := trioworkers tests $(wildcard examples benchmarks)
 
-# 910 and above want a checkpoint on every way through a function: send() is none, on purpose, 64 times in a row.
+# 910 and above want a checkpoint on every way through a function: send() is one at least every 64 times only.
 # 124 wants a function without await to be sync: a hook or handler is async by contract.
 NO_ASYNC := ASYNC9,ASYNC124
 
