@@ -1,0 +1,570 @@
+"""The bus of one process: from a name to a mailbox, without anything in between.
+
+A targeted message touches one mailbox, so its cost does not depend on how many workers there
+are.  What cannot be delivered becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import trio
+from trio.lowlevel import (
+    Abort,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    enable_ki_protection,
+    wait_task_rescheduled,
+)
+
+from . import _clock
+from ._mailbox import Mailbox
+from ._observers import Observers
+from ._streams import LaggingStream
+from ._values import DeadLetter, DeadLetterReason, Lagged
+from ._waits import WaitGraph
+from .abc import WorkerBus
+from .errors import BackpressureDeadlockError, MailboxFullError, NameTakenError
+from .messages import (
+    BusAddWorkerMessage,
+    BusCancelMessage,
+    BusCancelWorkerMessage,
+    BusDataMessage,
+    BusEndMessage,
+    BusEndWorkerMessage,
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+    BusJobStreamStartMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateRequestMessage,
+    BusJobUpdateUrgentMessage,
+    BusMessage,
+    BusSystemMessage,
+    is_message_class,
+)
+
+__all__ = ["LocalBus", "Route"]
+
+logger = logging.getLogger("trioworkers")
+
+M = TypeVar("M", bound=BusMessage)
+
+SENDS_PER_PASS = 64
+"""How many sends in a row there are at most without letting other tasks run."""
+
+SLICE = 0.001
+"""How many seconds of sends, or of handlers, there are at most without letting others run."""
+
+_JOB_PROTOCOL = (
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateRequestMessage,
+    BusJobUpdateUrgentMessage,
+    BusJobCancelMessage,
+    BusJobStreamStartMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+)
+_SESSION = (BusEndMessage, BusCancelMessage, BusAddWorkerMessage)
+_COMMANDS = (BusEndWorkerMessage, BusCancelWorkerMessage, *_SESSION)
+
+# How a class of messages travels.
+_DATA, _SYSTEM, _COMMAND = range(3)
+
+
+class Route(Protocol):
+    """What is behind a name on the bus: a worker slot, a runner, later a proxy."""
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """The mailbox of a worker; None if messages cannot be queued here."""
+        ...
+
+    def hears(self, message_type: type[BusMessage]) -> bool:
+        """Tell whether a broadcast of this type is for it now."""
+        ...
+
+    def wake_system(self, message: BusSystemMessage) -> None:
+        """See to it that the system message just queued is handled."""
+        ...
+
+    def command(self, message: BusMessage) -> None:
+        """Carry out a message that acts at once instead of being queued."""
+        ...
+
+
+class LocalBus(WorkerBus):
+    """Carries messages between the workers of one process."""
+
+    def __init__(self) -> None:
+        """Make a bus without workers."""
+        self._routes: dict[str, Route] = {}
+        self._boxes: dict[str | None, Mailbox] = {}
+        self._listeners: dict[type[BusMessage], dict[str, Route]] = {}
+        self._kinds: dict[type, int] = {}
+        self._subscriptions: dict[LaggingStream[BusMessage], tuple[type[BusMessage], ...]] = {}
+        self._letter_streams: list[LaggingStream[DeadLetter]] = []
+        self._reported: set[tuple[str, str | None]] = set()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._yielded = 0.0
+        self._watched = False
+        self.waits = WaitGraph()
+        self.observers = Observers()
+        self.sent = 0
+        self.dead_letters: Counter[str] = Counter()
+        self.open_requests: dict[str, Any] = {}
+        self._runner_names: list[str] = []
+
+    # Names
+
+    def attach(self, name: str, route: Route) -> None:
+        """Put `route` on the bus under `name`.
+
+        Raises:
+            NameTakenError: the name is taken.
+        """
+        if name in self._routes:
+            raise NameTakenError(name)
+        self._routes[name] = route
+        if route.mailbox is not None:
+            self._boxes[name] = route.mailbox
+
+    def detach(self, name: str) -> None:
+        """Take `name` off the bus."""
+        del self._routes[name]
+        self._boxes.pop(name, None)
+
+    def listen(self, name: str, types: Iterable[type[BusMessage]]) -> None:
+        """Let broadcasts of `types` reach the route of `name`."""
+        for message_type in types:
+            self._listeners.setdefault(message_type, {})[name] = self._routes[name]
+
+    def unlisten(self, name: str, types: Iterable[type[BusMessage]]) -> None:
+        """Undo `listen`."""
+        for message_type in types:
+            del self._listeners[message_type][name]
+
+    def route(self, name: str) -> Route | None:
+        """Return what is behind `name`, or None."""
+        return self._routes.get(name)
+
+    def open(self, runner_name: str) -> None:
+        """Begin to take messages from threads; called by a runner when it starts."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._runner_names.append(runner_name)
+
+    def close(self, runner_name: str) -> None:
+        """Undo `open`; the last runner's streams end."""
+        self._runner_names.remove(runner_name)
+        if not self._runner_names:
+            self._token = None
+            for stream in (*self._subscriptions, *self._letter_streams):
+                stream.close()
+
+    # Sending
+
+    async def send(self, message: BusMessage) -> None:
+        """Deliver `message`, whose `source` is already right.
+
+        A worker sends with its own `send`; this door is for runners, proxies and brokers.  A
+        cancellation point each time, a schedule point at least every 64 sends or 1 ms, so no
+        checkpoint in trio's strict sense.  A cancelled targeted send was not enqueued.
+
+        Raises:
+            TypeError: it is no bus message, or one that is not sent by hand.
+            ValueError: it has no `source`.
+            MailboxFullError: the target's lane is full and refuses.
+            SystemLaneFullError: the target's system lane is at its hard cap.
+            BackpressureDeadlockError: waiting for the target would close a circle.
+        """
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        if not message.source:
+            raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
+        await self.send_as(message.source, message)
+
+    def send_nowait(self, message: BusMessage) -> None:
+        """Deliver `message` at once; as `send` otherwise.
+
+        Raises:
+            trio.WouldBlock: the target's lane is full.
+        """
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        if not message.source:
+            raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
+        self.send_nowait_as(message.source, message)
+
+    async def pause(self) -> None:
+        """Make the cancellation point, and now and then the schedule point, of one send."""
+        self.sent = number = self.sent + 1
+        if number % SENDS_PER_PASS and _clock.slice_clock() - self._yielded < SLICE:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self._yielded = _clock.slice_clock()
+
+    async def send_internal(self, message: BusMessage) -> None:
+        """Deliver a data message that users do not send by hand."""
+        await self.pause()
+        self.tell(message)
+        box = self._boxes.get(message.target)
+        if box is None:
+            self.dead_letter(message, "unknown", message.target)
+        elif not self._put_or_report(box, message, _clock.slice_clock()):
+            await self.wait_for_room(box, message)
+
+    @enable_ki_protection
+    async def send_as(self, sender: str, message: BusMessage) -> None:
+        """Deliver `message` for `sender`: check and yield first, effect last."""
+        self.sent = number = self.sent + 1
+        now = _clock.slice_clock()
+        if number % SENDS_PER_PASS and now - self._yielded < SLICE:
+            await checkpoint_if_cancelled()
+        else:
+            await checkpoint()
+            self._yielded = now = _clock.slice_clock()
+        kind = self._kinds.get(type(message))
+        if kind is None:
+            kind = self._kind_of(message)
+        if message.source != sender:
+            self._stamp(sender, message)
+        box = self._boxes.get(message.target)
+        if kind == _DATA and box is not None:
+            if self._watched:
+                self._tell(message)
+            if not box.put(message, now):
+                await self.wait_for_room(box, message)
+        elif kind == _DATA and message.target is None:
+            await self._broadcast(message, now)
+        else:
+            self._deliver_at_once(kind, message)
+
+    @enable_ki_protection
+    def send_nowait_as(self, sender: str, message: BusMessage) -> None:
+        """Deliver `message` for `sender` at once or raise `trio.WouldBlock`."""
+        self.sent += 1
+        kind = self._kinds.get(type(message))
+        if kind is None:
+            kind = self._kind_of(message)
+        if message.source != sender:
+            self._stamp(sender, message)
+        if kind == _DATA:
+            self._put_nowait(message)
+        else:
+            self._deliver_at_once(kind, message)
+
+    def _put_nowait(self, message: BusMessage) -> None:
+        now = _clock.slice_clock()
+        if message.target is None:
+            boxes = self._receivers(message)
+            # All or nothing: a broadcast that reached some could not be repeated.
+            if any(box.full and box.overflow == "wait" for box in boxes):
+                raise trio.WouldBlock
+        elif (box := self._boxes.get(message.target)) is not None:
+            boxes = [box]
+        else:
+            self._deliver_at_once(_DATA, message)
+            return
+        for box in boxes:
+            if not box.put(message, now):
+                raise trio.WouldBlock
+        if self._watched:
+            self._tell(message)
+
+    def send_from_thread(self, message: BusMessage) -> None:
+        """Deliver `message` from a thread other than trio's.
+
+        Blocks the thread until the message is in its lane, which for a full data lane means
+        until there is room.  An empty `source` becomes the runner's name.
+
+        Raises:
+            RuntimeError: no runner is running, or this is trio's own thread.
+            trio.RunFinishedError: the run is over.
+            ValueError: `source` is not a name on this bus.
+            TypeError, MailboxFullError, SystemLaneFullError: as `send`, in the calling thread.
+        """
+        token = self._token
+        if token is None:
+            raise RuntimeError("no runner is running on this bus: send from a thread while one is")
+        if not trio.from_thread.run_sync(self._take_from_thread, message, trio_token=token):
+            trio.from_thread.run(self.send_as, message.source, message, trio_token=token)
+
+    def _take_from_thread(self, message: BusMessage) -> bool:
+        # Returns instead of raising WouldBlock: an exception would carry two stacks across.
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        if not message.source and self._runner_names:
+            self._stamp(self._runner_names[0], message)
+        if message.source not in self._routes:
+            raise ValueError(
+                f"source {message.source!r} is not on this bus: leave it out, or name a worker here"
+            )
+        try:
+            self.send_nowait_as(message.source, message)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def publish(self, message: BusMessage) -> None:
+        """Announce something of the framework's own; what finds no room becomes a dead letter."""
+        if self._watched:
+            self._tell(message)
+        for name, route in tuple(self._listeners.get(type(message), {}).items()):
+            box = route.mailbox
+            if box is None or name == message.source or not route.hears(type(message)):
+                continue
+            if message.target not in (None, name):
+                continue
+            if isinstance(message, BusSystemMessage):
+                self._put_system(route, message)
+            elif box.full:
+                box.dropped += 1
+                self.dead_letter(message, "overflow", name)
+            else:
+                box.put(message, _clock.slice_clock())
+
+    def _kind_of(self, message: object) -> int:
+        cls = type(message)
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        if not is_message_class(cls):
+            raise TypeError(f"{cls.__qualname__} is not marked @message: put it before the class")
+        if isinstance(message, _JOB_PROTOCOL):
+            raise TypeError(
+                f"{cls.__qualname__} is not sent by hand: use ask(), job(), job_group() or the Job"
+            )
+        if isinstance(message, _COMMANDS):
+            kind = _COMMAND
+        elif isinstance(message, BusSystemMessage):
+            kind = _SYSTEM
+        elif isinstance(message, BusDataMessage):
+            kind = _DATA
+        else:
+            raise TypeError(
+                f"{cls.__qualname__} has no lane: derive it from BusDataMessage or BusSystemMessage"
+            )
+        self._kinds[cls] = kind
+        return kind
+
+    def _stamp(self, sender: str, message: BusMessage) -> None:
+        if message.source:
+            raise ValueError(
+                f"{sender!r} cannot send as {message.source!r}: leave source out, or make a new "
+                "message with attrs.evolve(message, source='')"
+            )
+        message.source = sender  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+    # Delivery
+
+    async def wait_for_room(self, box: Mailbox, item: Any) -> None:
+        """Wait until `item` has entered the data lane of `box`.
+
+        Cancelled while it waits, the item has not entered.
+
+        Raises:
+            BackpressureDeadlockError: the wait would close a circle.
+        """
+        task = current_task()
+        circle = self.waits.find_circle(task, box)
+        if circle is not None:
+            raise BackpressureDeadlockError(circle)
+        box.waiting[task] = item
+        self.waits.edges[task] = box
+
+        def abort(_raise_cancel: object) -> Abort:
+            del box.waiting[task]
+            return Abort.SUCCEEDED
+
+        try:
+            await wait_task_rescheduled(abort)
+        finally:
+            del self.waits.edges[task]
+
+    async def _broadcast(self, message: BusMessage, now: float) -> None:
+        if self._watched:
+            self._tell(message)
+        full = [box for box in self._receivers(message) if not self._put_or_report(box, message, now)]
+        while full:
+            try:
+                await self.wait_for_room(full[0], message)
+            except trio.Cancelled:
+                for box in full:
+                    self.dead_letter(message, "cancelled", box.name)
+                raise
+            del full[0]
+
+    def _put_or_report(self, box: Mailbox, message: BusMessage, now: float) -> bool:
+        """Put a broadcast in one lane; a lane that refuses must not keep it from the others."""
+        try:
+            return box.put(message, now)
+        except MailboxFullError:
+            box.dropped += 1
+            self.dead_letter(message, "overflow", box.name)
+            return True
+
+    def _receivers(self, message: BusMessage) -> list[Mailbox]:
+        return [
+            route.mailbox
+            for name, route in self._listeners.get(type(message), {}).items()
+            if name != message.source and route.mailbox is not None and route.hears(type(message))
+        ]
+
+    def _deliver_at_once(self, kind: int, message: BusMessage) -> None:
+        if self._watched:
+            self._tell(message)
+        if kind == _COMMAND:
+            self._command(message)
+        elif message.target is None:
+            for name, route in tuple(self._listeners.get(type(message), {}).items()):
+                if name != message.source and route.hears(type(message)):
+                    self._put_system(route, message)
+        elif (route := self._routes.get(message.target)) is None:
+            _check_target(message)
+            self.dead_letter(message, "unknown", message.target)
+        elif route.mailbox is None:
+            self.dead_letter(message, "unhandled", message.target)
+        else:
+            self._put_system(route, message)
+
+    def _put_system(self, route: Route, message: BusMessage) -> None:
+        if route.mailbox is not None and isinstance(message, BusSystemMessage):
+            route.mailbox.put_system(message)
+            route.wake_system(message)
+
+    def _command(self, message: BusMessage) -> None:
+        _check_target(message)
+        if isinstance(message, _SESSION):
+            self._command_runner(message)
+        elif message.target is None:
+            raise ValueError(f"{message!r} needs a target: name the worker")
+        elif (route := self._routes.get(message.target)) is None:
+            self.dead_letter(message, "unknown", message.target)
+        else:
+            route.command(message)
+
+    def _command_runner(self, message: BusMessage) -> None:
+        if message.target is not None and message.target not in self._runner_names:
+            raise ValueError(
+                f"{message!r} is for a runner, but its target {message.target!r} is none: leave "
+                "target out, or send BusEndWorkerMessage or BusCancelWorkerMessage"
+            )
+        for name in tuple(self._runner_names):
+            if message.target in (None, name):
+                self._routes[name].command(message)
+
+    # Watching
+
+    def dead_letter(
+        self, message: BusMessage, reason: DeadLetterReason, worker: str | None = None
+    ) -> None:
+        """Record a message that could not be delivered; logged once per reason and worker."""
+        letter = DeadLetter(message, reason, trio.current_time())
+        self.dead_letters[reason] += 1
+        if (reason, worker) not in self._reported:
+            self._reported.add((reason, worker))
+            logger.warning(
+                "dead letter (%s) for %s: %r; further ones of this kind are only counted",
+                reason,
+                worker or "everybody",
+                message,
+            )
+        for stream in self._letter_streams:
+            stream.push(letter)
+        self.observers.notify("dead_letter", letter)
+
+    @asynccontextmanager
+    async def open_dead_letters(
+        self, *, capacity: int = 256
+    ) -> AsyncIterator[AsyncIterator[DeadLetter | Lagged]]:
+        """Open a stream of what could not be delivered.
+
+        Entering is a checkpoint.
+
+        Args:
+            capacity: how many letters are kept for a slow reader before it gets `Lagged`.
+
+        Yields:
+            The stream of `DeadLetter` and `Lagged`; it ends with the runner.
+
+        Raises:
+            ValueError: `capacity` is less than 1.
+        """
+        await checkpoint()
+        stream: LaggingStream[DeadLetter] = LaggingStream(capacity)
+        self._letter_streams.append(stream)
+        try:
+            yield stream
+        finally:
+            self._letter_streams.remove(stream)
+
+    @asynccontextmanager
+    async def open_subscription(
+        self, *types: type[M], capacity: int = 256
+    ) -> AsyncIterator[AsyncIterator[M | Lagged]]:
+        """Open a stream of all messages of these types, whoever they are for.
+
+        Entering is a checkpoint.  The reader is never waited for.
+
+        Args:
+            types: message classes; their subclasses are included.
+            capacity: how many messages are kept for a slow reader before it gets `Lagged`.
+
+        Yields:
+            The stream of messages and `Lagged`; it ends with the runner.
+
+        Raises:
+            TypeError: no type is given, or something that is no message class.
+            ValueError: `capacity` is less than 1.
+        """
+        if not types:
+            raise TypeError("open_subscription() needs at least one message class")
+        for message_type in types:
+            if not (isinstance(message_type, type) and issubclass(message_type, BusMessage)):
+                raise TypeError(f"{message_type!r} is no message class")
+        await checkpoint()
+        stream: LaggingStream[Any] = LaggingStream(capacity)
+        self._subscriptions[stream] = types
+        self.watch_changed()
+        try:
+            yield stream
+        finally:
+            del self._subscriptions[stream]
+            self.watch_changed()
+
+    def watch_changed(self) -> None:
+        """Look again whether anybody watches the messages that are sent."""
+        self._watched = bool(self._subscriptions or self.observers.message_sent)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches the messages that are sent."""
+        return self._watched
+
+    def tell(self, message: BusMessage) -> None:
+        """Show a message that travels outside the lanes (a reply) to those who watch."""
+        if self._watched:
+            self._tell(message)
+
+    def _tell(self, message: BusMessage) -> None:
+        for stream, types in self._subscriptions.items():
+            if isinstance(message, types):
+                stream.push(message)
+        if self.observers.message_sent:
+            self.observers.notify("message_sent", message)
+
+
+def _check_target(message: BusMessage) -> None:
+    if message.target is not None and not isinstance(message.target, str):
+        raise TypeError(f"target must be a worker name or None, not {message.target!r}")

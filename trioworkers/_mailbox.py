@@ -1,0 +1,337 @@
+"""A mailbox: two lanes, overflow, statistics.
+
+The data lane is a bounded queue, the system lane has a hard cap.  Items of the data lane are
+messages, or open requests (a job request and what the runtime knows of it).  There is no I/O and
+no waiting here: whoever waits hands in a ticket, and `release` is called with it when its wait is
+over.  In a run a ticket is a parked task and `release` is `trio.lowlevel.reschedule`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+from . import _clock
+from ._values import DeadLetterReason, MailboxStatistics
+from ._waits import Mover
+from .errors import MailboxFullError, SystemLaneFullError
+from .messages import (
+    BusActivateWorkerMessage,
+    BusDeactivateWorkerMessage,
+    BusMessage,
+    BusSystemMessage,
+)
+
+__all__ = ["SYSTEM_LANE_LIMIT", "Mailbox", "MailboxOwner", "Overflow"]
+
+Overflow: TypeAlias = Literal["wait", "refuse", "drop_oldest", "drop_newest"]
+OVERFLOWS = ("wait", "refuse", "drop_oldest", "drop_newest")
+
+SYSTEM_LANE_LIMIT = 65_536
+"""Hard cap of a system lane: high enough for any burst that makes sense, low enough to notice."""
+
+_MARK_EVERY = 64
+_NEVER_DROPPED = (BusActivateWorkerMessage, BusDeactivateWorkerMessage)
+
+
+class MailboxOwner(Protocol):
+    """What a mailbox asks of the worker slot that owns it."""
+
+    def reject(self, item: Any, reason: DeadLetterReason) -> None:
+        """Take an item that will not be handled."""
+        ...
+
+    def may_enter_while_ending(self, item: Any) -> bool:
+        """Tell whether an item is let in after the intake was closed for ending."""
+        ...
+
+    def lane_movers(self) -> Sequence[Mover]:
+        """Return the tasks that must move before the data lane does."""
+        ...
+
+
+class Mailbox:
+    """The two lanes of one worker slot.
+
+    `data`, `system`, `waiting`, `requests` and `parked` are public to the turn loop, which reads
+    them for every message.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_head_at",
+        "_head_number",
+        "_marks",
+        "_owner",
+        "_release",
+        "accepted",
+        "capacity",
+        "data",
+        "dropped",
+        "high_water_mark",
+        "limit",
+        "name",
+        "overflow",
+        "parked",
+        "preempt",
+        "requests",
+        "system",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        overflow: Overflow,
+        owner: MailboxOwner,
+        release: Callable[[Any], None],
+    ) -> None:
+        """Open both lanes.
+
+        Args:
+            name: the worker's.
+            capacity: how many items the data lane holds.
+            overflow: what happens when it is full.
+            owner: takes what is not handled.
+            release: ends the wait of a ticket.
+        """
+        self.name = name
+        self.capacity = capacity
+        self.overflow = overflow
+        self._owner = owner
+        self._release = release
+        self.data: deque[Any] = deque()
+        # Most workers never get a system message, and an empty deque is 600 bytes.
+        self.system: deque[BusSystemMessage] | None = None
+        self.waiting: OrderedDict[Any, Any] = OrderedDict()
+        self.requests = 0
+        self.parked: Any = None
+        self.preempt = False
+        self._closed: DeadLetterReason | None = None
+        # What `put` compares with: the capacity while open, 0 when something must be looked at.
+        self.limit = capacity
+        self.accepted = 0
+        self.dropped = 0
+        self.high_water_mark = 0
+        self._head_at = 0.0
+        self._head_number = 0
+        self._marks: deque[tuple[int, float]] | None = None
+
+    # The data lane
+
+    def put(self, item: Any, now: float) -> bool:
+        """Put `item` in the data lane.
+
+        Args:
+            item: a data message or an open request.
+            now: the slice clock, in seconds.
+
+        Returns:
+            False if the lane is full and the policy is to wait; the item was not taken then.
+
+        Raises:
+            MailboxFullError: the lane is full and the policy is to refuse.
+        """
+        depth = len(self.data)
+        if depth < self.limit:
+            self._append(item, depth, now)
+            return True
+        return self._put_slow(item, depth, now)
+
+    def put_request(self, request: Any, now: float) -> bool:
+        """Put an open request in the data lane, as `put` does a message.
+
+        The owner has looked at the policy before: a request is never dropped.
+        """
+        before = self.accepted
+        taken = self.put(request, now)
+        self.requests += self.accepted - before
+        return taken
+
+    def _append(self, item: Any, depth: int, now: float) -> None:
+        self.data.append(item)
+        self.accepted = number = self.accepted + 1
+        if not depth:
+            self._head_at = now
+            self._head_number = number
+        elif not number % _MARK_EVERY:
+            self._mark(number, now)
+        if depth >= self.high_water_mark:
+            self.high_water_mark = depth + 1
+        if self.parked is not None:
+            self.wake()
+
+    def _put_slow(self, item: Any, depth: int, now: float) -> bool:
+        if self._closed is not None and (
+            self._closed != "ending" or not self._owner.may_enter_while_ending(item)
+        ):
+            self._owner.reject(item, self._closed)
+        elif depth < self.capacity:
+            self._append(item, depth, now)
+        elif self.overflow == "wait":
+            return False
+        elif isinstance(item, _NEVER_DROPPED):
+            # Twice the capacity is the bound for what no policy may drop.
+            if depth >= 2 * self.capacity:
+                raise MailboxFullError(self.name, self.capacity)
+            self._append(item, depth, now)
+        elif self.overflow == "refuse":
+            raise MailboxFullError(self.name, self.capacity)
+        elif self.overflow == "drop_newest" or not self._drop_oldest():
+            self._drop(item)
+        else:
+            self._append(item, depth - 1, now)
+        return True
+
+    def _drop_oldest(self) -> bool:
+        for place, item in enumerate(self.data):
+            if isinstance(item, BusMessage) and not isinstance(item, _NEVER_DROPPED):
+                del self.data[place]
+                self._drop(item)
+                return True
+        return False
+
+    def _drop(self, item: Any) -> None:
+        self.dropped += 1
+        self._owner.reject(item, "overflow")
+
+    @property
+    def full(self) -> bool:
+        """Whether the data lane holds as much as it may."""
+        return len(self.data) >= self.capacity
+
+    def take(self) -> Any:
+        """Take the head of the data lane; the longest waiting sender's item enters behind."""
+        item = self.data.popleft()
+        if not isinstance(item, BusMessage):
+            self.requests -= 1
+        if self.waiting:
+            self.hand_over()
+        return item
+
+    def hand_over(self) -> None:
+        """Let waiting senders' items enter while there is room, in the order of waiting."""
+        while self.waiting and len(self.data) < self.capacity:
+            ticket, item = self.waiting.popitem(last=False)
+            self._append(item, len(self.data), _clock.slice_clock())
+            if not isinstance(item, BusMessage):
+                self.requests += 1
+            self._release(ticket)
+
+    def head_request(self) -> Any:
+        """Return the head of the data lane if it is an open request, else None."""
+        if self.requests and not isinstance(self.data[0], BusMessage):
+            return self.data[0]
+        return None
+
+    def remove(self, request: Any) -> bool:
+        """Remove an open request from the data lane; False if it is not there."""
+        try:
+            self.data.remove(request)
+        except ValueError:
+            return False
+        self.requests -= 1
+        self.hand_over()
+        return True
+
+    # The system lane
+
+    def put_system(self, message: BusSystemMessage) -> None:
+        """Put `message` in the system lane; never waits.
+
+        Raises:
+            SystemLaneFullError: the hard cap is reached.
+        """
+        if self._closed == "stopped":
+            self._owner.reject(message, "stopped")
+            return
+        if self.system is None:
+            self.system = deque()
+        if len(self.system) >= SYSTEM_LANE_LIMIT:
+            raise SystemLaneFullError(self.name, SYSTEM_LANE_LIMIT)
+        self.system.append(message)
+        self.preempt = True
+
+    # Both
+
+    def wake(self) -> None:
+        """End the wait of the consumer, if it waits."""
+        if self.parked is not None:
+            ticket, self.parked = self.parked, None
+            self._release(ticket)
+
+    def close(self, reason: Literal["ending", "stopped"]) -> None:
+        """Close the intake.
+
+        With `ending` the lanes keep what they hold, and the owner may still let items in; with
+        `stopped` everything is rejected.
+        """
+        self._closed = reason
+        self.limit = 0
+        waiting, self.waiting = self.waiting, OrderedDict()
+        for ticket, item in waiting.items():
+            if reason == "ending" and self._owner.may_enter_while_ending(item):
+                self.waiting[ticket] = item
+            else:
+                self._owner.reject(item, reason)
+                self._release(ticket)
+        if reason == "stopped":
+            self._reject_all()
+
+    def reopen(self) -> None:
+        """Open the intake again, for another incarnation."""
+        self._closed = None
+        self.limit = self.capacity
+
+    def _reject_all(self) -> None:
+        held = [*(self.system or ()), *self.data]
+        self.data.clear()
+        self.system = None
+        self.requests = 0
+        for item in held:
+            self._owner.reject(item, "stopped")
+
+    # As a resource of the wait-for graph
+
+    def wait_label(self) -> str:
+        """Return the worker's name."""
+        return self.name
+
+    def movers(self) -> tuple[bool, Sequence[Mover]]:
+        """Return who must move before there is room in the data lane: all of them."""
+        return False, self._owner.lane_movers()
+
+    # Statistics
+
+    def _mark(self, number: int, now: float) -> None:
+        if self._marks is None:
+            self._marks = deque()
+        head = self.accepted - len(self.data) + 1
+        while len(self._marks) > 1 and self._marks[1][0] <= head:
+            self._marks.popleft()
+        self._marks.append((number, now))
+
+    def _oldest_age(self, now: float) -> float:
+        if not self.data:
+            return 0.0
+        head = self.accepted - len(self.data) + 1
+        since = self._head_at
+        for number, at in self._marks or ():
+            if self._head_number < number <= head:
+                since = at
+        return max(0.0, now - since)
+
+    def statistics(self, now: float) -> MailboxStatistics:
+        """Return how full the mailbox is; `now` is the slice clock."""
+        return MailboxStatistics(
+            data_depth=len(self.data),
+            system_depth=len(self.system or ()),
+            capacity=self.capacity,
+            high_water_mark=self.high_water_mark,
+            oldest_age=self._oldest_age(now),
+            waiting_senders=len(self.waiting),
+            accepted=self.accepted,
+            dropped=self.dropped,
+        )

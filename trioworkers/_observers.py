@@ -1,0 +1,62 @@
+"""Instruments, indexed by the hooks they override."""
+
+from __future__ import annotations
+
+import logging
+
+from .abc import Instrument
+
+__all__ = ["Observers"]
+
+logger = logging.getLogger("trioworkers")
+
+_HOOKS = tuple(name for name in vars(Instrument) if not name.startswith("_"))
+
+
+class Observers:
+    """The instruments of one bus.
+
+    A hook nobody overrides costs one test of an empty list.
+    """
+
+    __slots__ = (
+        "dead_letter",
+        "job_finished",
+        "job_started",
+        "message_handled",
+        "message_sent",
+        "worker_restarted",
+        "worker_state_changed",
+    )
+
+    def __init__(self) -> None:
+        """Start without instruments."""
+        self.dead_letter: list[Instrument] = []
+        self.job_finished: list[Instrument] = []
+        self.job_started: list[Instrument] = []
+        self.message_handled: list[Instrument] = []
+        self.message_sent: list[Instrument] = []
+        self.worker_restarted: list[Instrument] = []
+        self.worker_state_changed: list[Instrument] = []
+
+    def add(self, instrument: Instrument) -> None:
+        """Add `instrument` to every hook that it overrides."""
+        for hook in _HOOKS:
+            if getattr(type(instrument), hook) is not getattr(Instrument, hook):
+                getattr(self, hook).append(instrument)
+
+    def remove(self, instrument: Instrument) -> None:
+        """Remove `instrument` wherever it is."""
+        for hook in _HOOKS:
+            watchers = getattr(self, hook)
+            if instrument in watchers:
+                watchers.remove(instrument)
+
+    def notify(self, hook: str, *args: object) -> None:
+        """Call `hook` of all who override it; remove those who raise."""
+        for instrument in tuple(getattr(self, hook)):
+            try:
+                getattr(instrument, hook)(*args)
+            except Exception:
+                self.remove(instrument)
+                logger.exception("instrument %r raised in %s and was removed", instrument, hook)

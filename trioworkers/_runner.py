@@ -1,0 +1,684 @@
+"""The runner: the root of a worker tree, and the way to run or embed it."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import trio
+from trio.lowlevel import current_task
+
+from ._bus import LocalBus
+from ._jobs import Request
+from ._participant import Participant
+from ._registry import Registry
+from ._signals import stop_signals
+from ._slot import Slot
+from ._supervisor import Supervisor
+from ._tree import Context, Node, leaves
+from ._values import Backoff, Restart, RunnerStatistics, StopReason, Strategy, WorkerState
+from ._watchdog import Watchdog, report_stuck
+from ._worker import Worker
+from .abc import Instrument
+from .messages import (
+    BusAddWorkerMessage,
+    BusCancelMessage,
+    BusEndMessage,
+    BusMessage,
+    BusSystemMessage,
+    check_name,
+)
+
+__all__ = ["RunnerEvent", "WorkerRunner", "open_runner"]
+
+H = TypeVar("H", bound=Callable[..., Awaitable[object]])
+
+RunnerEvent: TypeAlias = Literal["on_ready"]
+
+_BEFORE = WorkerState.ADDED
+
+
+class _Root(Node):
+    """The node above the root workers, and what is behind the runner's name on the bus."""
+
+    __slots__ = ("changed", "errors", "registry")
+
+    mailbox = None
+
+    def __init__(self, name: str, context: Context) -> None:
+        super().__init__(name, None, context)
+        self.errors: list[Exception] = []
+        self.changed = trio.Event()
+
+    def end(self, reason: str | None, seconds: float, path: str) -> None:
+        self.note_end(reason, trio.current_time() + seconds, path)
+        self.changed.set()
+
+    def cancel(self, reason: str | None, path: str) -> None:
+        self.note_cancel(reason, path)
+        self.changed.set()
+
+    def child_stopped(self) -> None:
+        self.changed.set()
+
+    def fail(self, errors: list[Exception]) -> None:
+        self.errors.extend(errors)
+        text = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+        self.stop = StopReason("failed", text, self.name)
+        self.set_cut_off()
+        assert self.life is not None
+        self.life.cancel(reason="a worker failed")
+
+    async def tell_failed(self, child: str, error: Exception) -> bool:
+        return False
+
+    # As a route of the bus
+
+    def hears(self, message_type: type[BusMessage]) -> bool:
+        return False
+
+    def wake_system(self, message: BusSystemMessage) -> None:
+        raise NotImplementedError("a runner has no mailbox")  # pragma: no cover
+
+    def offer(self, request: Request) -> bool:
+        request.refuse("unknown job", "a runner serves no jobs")
+        return True
+
+    def command(self, message: BusMessage) -> None:
+        source = self.context.bus.route(message.source)
+        path = source.path if isinstance(source, Node) else message.source
+        if isinstance(message, BusEndMessage):
+            self.end(message.reason, self.context.end_deadline, path)
+        elif isinstance(message, BusCancelMessage):
+            self.cancel(message.reason, path)
+        elif isinstance(message, BusAddWorkerMessage):
+            assert self.nursery is not None
+            self.nursery.start_soon(self.supervisor.add, (message.worker,), None)
+
+
+class WorkerRunner(Participant):
+    """Runs workers as a tree of trio tasks, and stops them."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        bus: LocalBus | None = None,
+        handle_sigint: bool = True,
+        handle_sigterm: bool = False,
+        end_deadline: float = 30.0,
+        cancel_grace: float = 5.0,
+        job_grace: float = 1.0,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        max_restarts: int = 3,
+        period: float = 5.0,
+    ) -> None:
+        """Make a runner; nothing runs yet.
+
+        Args:
+            name: its own name on the bus; made up if None.
+            bus: a bus to share with another runner in this process.
+            handle_sigint: let the first SIGINT end, the second cancel, the third raise
+                `KeyboardInterrupt`.
+            handle_sigterm: count SIGTERM like SIGINT.
+            end_deadline: seconds an end may take before it becomes a cancel.
+            cancel_grace: seconds that clean-ups may take after a cancel.
+            job_grace: seconds a requester that leaves waits for its job's handler to exit.
+            strategy: which root workers are restarted with one that stops.
+            max_restarts: how many restarts of root workers are allowed in `period`.
+            period: seconds in which restarts are counted.
+
+        Raises:
+            ValueError: the name is impossible, or a time or number is negative.
+        """
+        for what, value in {
+            "end_deadline": end_deadline,
+            "cancel_grace": cancel_grace,
+            "job_grace": job_grace,
+            "max_restarts": max_restarts,
+            "period": period,
+        }.items():
+            if not value >= 0:
+                raise ValueError(f"{what} must not be negative, and is {value!r}")
+        suffix = secrets.token_hex(4)
+        self.name = check_name(name or f"runner-{suffix}", "runner name")
+        self.strategy = strategy
+        self.max_restarts = max_restarts
+        self.period = period
+        self.backoff = Backoff()
+        self._signals = [
+            number
+            for number, wanted in (
+                (signal.SIGINT, handle_sigint),
+                (signal.SIGTERM, handle_sigterm),
+            )
+            if wanted
+        ]
+        bus = LocalBus() if bus is None else bus
+        self._watchdog = Watchdog(cancel_grace)
+        self._context = Context(
+            runner=self,
+            bus=bus,
+            registry=Registry(self.name, bus.waits),
+            cancel_grace=cancel_grace,
+            end_deadline=end_deadline,
+            job_grace=job_grace,
+            make_supervisor=_make_supervisor,
+            watch_cut_off=self._watchdog.watch,
+            forget=self._watchdog.forget,
+            report_stuck=report_stuck,
+            job_prefix=suffix,
+        )
+        self._root = _Root(self.name, self._context)
+        self._state = _BEFORE
+        self._stopped = trio.Event()
+        self._announced = False
+        self._ready_handlers: list[Callable[[WorkerRunner], Awaitable[object]]] = []
+        bus.attach(self.name, self._root)
+
+    @property
+    def _node(self) -> Node:
+        return self._root
+
+    def __repr__(self) -> str:
+        """Show the name and the state."""
+        return f"<WorkerRunner {self.name!r} {self._state}>"
+
+    # What a runner is
+
+    @property
+    def bus(self) -> LocalBus:
+        """The bus of its workers."""
+        return self._context.bus
+
+    @property
+    def registry(self) -> Registry:
+        """The names of the ready workers."""
+        return self._context.registry
+
+    @property
+    def state(self) -> WorkerState:
+        """Where it is in its life; `ready` is what a health probe wants."""
+        if self._state is WorkerState.READY and self._root.stop is not None:
+            return WorkerState.ENDING
+        return self._state
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why it stops; None before."""
+        return self._root.stop
+
+    @property
+    def children(self) -> Mapping[str, Worker]:
+        """The root workers, by name, in the order of adding."""
+        slots = self._root.children.values()
+        return MappingProxyType(
+            {slot.name: slot.worker for slot in slots if isinstance(slot, Slot)}
+        )
+
+    def get_worker(self, name: str) -> Worker | None:
+        """Return the worker of this name, wherever it is in the tree, or None."""
+        slot = self._slot(name)
+        return None if slot is None else slot.worker
+
+    def _slot(self, name: str) -> Slot | None:
+        route = self.bus.route(name)
+        if isinstance(route, Slot) and route.context is self._context:
+            return route
+        return None
+
+    def statistics(self) -> RunnerStatistics:
+        """Return what it has done so far."""
+        bus = self.bus
+        return RunnerStatistics(
+            name=self.name,
+            state=self.state,
+            workers=len(self._workers()),
+            sent=bus.sent,
+            open_jobs=len(bus.open_requests),
+            dead_letters=dict(bus.dead_letters),
+        )
+
+    def _workers(self) -> list[Slot]:
+        found: list[Slot] = []
+        nodes: list[Node] = [self._root]
+        while nodes:
+            for child in nodes.pop().children.values():
+                nodes.append(child)
+                if isinstance(child, Slot):
+                    found.append(child)
+        return found
+
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Let `instrument` watch; its hooks are called synchronously.
+
+        Raises:
+            TypeError: it is no `Instrument`.
+        """
+        if not isinstance(instrument, Instrument):
+            raise TypeError(f"{instrument!r} is no Instrument: derive its class from it")
+        self.bus.observers.add(instrument)
+        self.bus.watch_changed()
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Undo `add_instrument`; harmless if it was removed already."""
+        self.bus.observers.remove(instrument)
+        self.bus.watch_changed()
+
+    def event_handler(self, event: RunnerEvent) -> Callable[[H], H]:
+        """Add a handler: `on_ready` is called with the runner when every root is ready.
+
+        Returns:
+            A decorator for `async def handler(runner)`, which returns the handler itself.
+
+        Raises:
+            ValueError: there is no such event.
+        """
+        if event != "on_ready":
+            raise ValueError(f"there is no event {event!r}; there is: on_ready")
+
+        def add(handler: H) -> H:
+            self._ready_handlers.append(handler)
+            return handler
+
+        return add
+
+    # Workers
+
+    async def add_workers(self, *workers: Any, restart: Restart | None = None) -> None:
+        """Add root workers; while running, wait until every one is ready, one after the other.
+
+        A checkpoint.
+
+        Args:
+            workers: workers, or functions without arguments that make one.  A restart of a
+                function makes a new object; of an object, calls `on_start` again on the same one.
+            restart: how they are supervised; None for not at all.
+
+        Raises:
+            NameTakenError: a name is taken.
+            TypeError: something is neither a worker nor a function that makes one.
+            RuntimeError: the runner is stopping or has stopped.
+            WorkerGoneError: a worker stopped before it was ready.
+            Exception: whatever the first `on_start` of a worker raises; it is not restarted.
+        """
+        if self._stopped.is_set():
+            raise RuntimeError(f"runner {self.name!r} has stopped: make a new one")
+        await self._root.supervisor.add(workers, restart)
+
+    def _known(self, name: str) -> Slot:
+        slot = self._slot(name)
+        if slot is None:
+            known = ", ".join(each.name for each in self._workers()) or "none"
+            raise ValueError(f"{name!r} is no worker of runner {self.name!r}; there are: {known}")
+        return slot
+
+    async def end_worker(
+        self, name: str, reason: str | None = None, deadline: float | None = None
+    ) -> None:
+        """Begin to end a worker gracefully; its `wait_stopped` waits for it.
+
+        A checkpoint.
+
+        Args:
+            name: any worker's of this runner.
+            reason: why.
+            deadline: seconds until it is cancelled; `end_deadline` by default.
+
+        Raises:
+            ValueError: there is no such worker.
+        """
+        slot = self._known(name)
+        await trio.lowlevel.checkpoint()
+        slot.end(reason, self._context.end_deadline if deadline is None else deadline, self.name)
+
+    async def cancel_worker(self, name: str, reason: str | None = None) -> None:
+        """Cancel a worker and all below it; its `wait_stopped` waits for it.
+
+        A checkpoint.
+
+        Raises:
+            ValueError: there is no such worker.
+        """
+        slot = self._known(name)
+        await trio.lowlevel.checkpoint()
+        slot.cancel(reason, self.name)
+
+    async def cancel_job(self, job_id: str, reason: str | None = None) -> bool:
+        """Cancel a job for somebody who is not its requester.
+
+        A checkpoint.
+
+        Args:
+            job_id: the job's.
+            reason: why; it reaches the handler and the requester.
+
+        Returns:
+            False if there is no such job, or it is not cancellable.
+        """
+        await trio.lowlevel.checkpoint()
+        request: Request | None = self.bus.open_requests.get(job_id)
+        if request is None or not request.cancellable or request.outcome is not None:
+            return False
+        request.cancel(reason, self.name)
+        return True
+
+    # Stopping
+
+    async def end(self, reason: str | None = None, deadline: float | None = None) -> None:
+        """Begin to end everything gracefully: root workers one by one, in reverse order of adding.
+
+        Starts the end and returns; `wait_stopped` waits.  Legal in every state; not a checkpoint.
+
+        Args:
+            reason: why.
+            deadline: seconds until the rest is cancelled; `end_deadline` by default.
+        """
+        seconds = self._context.end_deadline if deadline is None else deadline
+        if not self._stopped.is_set():
+            self._root.end(reason, seconds, self.name)
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Cancel everything, also during an end.
+
+        Starts the cancel and returns; `wait_stopped` waits.  Legal in every state; not a
+        checkpoint.
+        """
+        if not self._stopped.is_set():
+            self._root.cancel(reason, self.name)
+
+    async def wait_stopped(self) -> None:
+        """Wait until everything has stopped.  A checkpoint."""
+        await self._stopped.wait()
+
+    # Running
+
+    async def run(
+        self,
+        auto_end: bool = True,
+        *,
+        task_status: trio.TaskStatus[WorkerRunner] = trio.TASK_STATUS_IGNORED,
+    ) -> StopReason:
+        """Run until ended or cancelled.
+
+        A checkpoint.  `await nursery.start(runner.run)` returns when every worker is ready.
+
+        Args:
+            auto_end: end when the last root worker has stopped.
+            task_status: set by `nursery.start`.
+
+        Returns:
+            Why it stopped.
+
+        Raises:
+            ValueError: `auto_end` is set and no worker was added.
+            RuntimeError: it has been run before.
+            ExceptionGroup: workers failed; flat, with the original exceptions.
+            trio.Cancelled: a scope round this call was cancelled.
+        """
+        if auto_end and not self._root.children:
+            raise ValueError(
+                f"runner {self.name!r} has no workers: add some, or pass auto_end=False"
+            )
+        end = lambda: self._root.end("signal", self._context.end_deadline, self.name)  # noqa: E731
+        cancel = lambda: self._root.cancel("second signal", self.name)  # noqa: E731
+        with stop_signals(self._signals, end, cancel):
+            return await self.serve(auto_end, task_status)
+
+    async def serve(
+        self, auto_end: bool, task_status: trio.TaskStatus[WorkerRunner]
+    ) -> StopReason:
+        """Run without signal handlers; what `run` and `open_runner` are made of."""
+        if self._state is not _BEFORE:
+            raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
+        root = self._root
+        root.life = trio.CancelScope(deadline=root.deadline)
+        if root.stop is not None and root.stop.kind == "cancelled":
+            root.life.cancel(reason=root.stop.reason)
+        self._state = WorkerState.STARTING
+        self.bus.open(self.name)
+        rest: BaseException | None = None
+        async with trio.open_nursery() as service:
+            watching = trio.CancelScope(shield=True)
+            service.start_soon(self._watch, watching, name=f"watchdog of {self.name}")
+            # Held until everything is put away, then raised again as one flat group.
+            try:
+                await self._run_tree(root.life, auto_end, task_status)
+            except BaseException as error:  # noqa: BLE001 - goes on in _close
+                rest = error
+            watching.cancel()
+            reason, problem = self._close(rest)
+        if problem is not None:
+            raise problem
+        if not self._announced:
+            task_status.started(self)
+        return reason
+
+    @property
+    def entered(self) -> bool:
+        """Whether every root worker was ready once."""
+        return self._announced
+
+    async def _watch(self, watching: trio.CancelScope) -> None:
+        with watching:
+            await self._watchdog.run()
+
+    async def _run_tree(
+        self, life: trio.CancelScope, auto_end: bool, task_status: trio.TaskStatus[WorkerRunner]
+    ) -> None:
+        root = self._root
+        with life:
+            try:
+                async with trio.open_nursery() as root.nursery:
+                    self.registry.open(root.nursery.start_soon)
+                    await self._start_roots()
+                    self._state = WorkerState.READY
+                    for handler in self._ready_handlers:
+                        await handler(self)
+                    self._announced = True
+                    task_status.started(self)
+                    await self._until_ended(auto_end)
+                    root.nursery.cancel_scope.cancel(reason="the runner has ended")
+            except trio.Cancelled:
+                root.cancelled_from_outside()
+                raise
+
+    async def _start_roots(self) -> None:
+        supervisor = self._root.supervisor
+        assert isinstance(supervisor, Supervisor)
+        await trio.lowlevel.checkpoint()
+        for slot in tuple(self._root.children.values()):
+            if isinstance(slot, Slot) and not self._root.stopping and not slot.over:
+                await supervisor.start(slot)
+
+    async def _until_ended(self, auto_end: bool) -> None:
+        root = self._root
+        while True:
+            root.changed = trio.Event()
+            if root.stop is None and auto_end and not root.children:
+                root.end("the last worker has stopped", self._context.end_deadline, self.name)
+            if root.stop is not None and root.end_children():
+                return
+            await root.changed.wait()
+
+    def _close(self, error: BaseException | None) -> tuple[StopReason, BaseException | None]:
+        """Put everything away; return why it stopped, and what to raise."""
+        root = self._root
+        for slot in reversed(tuple(root.children.values())):
+            if isinstance(slot, Slot):
+                slot.close()
+        errors = list(root.errors)
+        others: list[BaseException] = []
+        for leaf in () if error is None else leaves(error):
+            if isinstance(leaf, Exception):
+                errors.append(leaf)
+            else:
+                others.append(leaf)
+        reason = root.own_stop_reason or StopReason("cancelled", None, self.name)
+        if errors and reason.kind != "failed":
+            text = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
+            reason = StopReason("failed", text, self.name)
+        root.stop = reason
+        root.nursery = None
+        self._state = {
+            "ended": WorkerState.STOPPED,
+            "cancelled": WorkerState.CANCELLED,
+            "failed": WorkerState.FAILED,
+        }[reason.kind]
+        self.registry.close()
+        self.bus.detach(self.name)
+        self.bus.close(self.name)
+        self._stopped.set()
+        return reason, _problem(self.name, errors, others)
+
+
+def _problem(
+    name: str, errors: list[Exception], others: list[BaseException]
+) -> BaseException | None:
+    serious = [other for other in others if not isinstance(other, trio.Cancelled)]
+    if errors and not serious:
+        return ExceptionGroup(f"runner {name} failed", errors)
+    if serious:
+        return serious[0] if len(serious) == 1 and not errors else BaseExceptionGroup(
+            f"runner {name} failed", [*errors, *serious]
+        )  # fmt: skip
+    return others[0] if others else None
+
+
+def _make_supervisor(node: Node) -> Supervisor:
+    return Supervisor(node, node.worker if isinstance(node, Slot) else node.context.runner)
+
+
+class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
+    """The runner in a task beside the block, so that only a crash reaches the block."""
+
+    def __init__(self, runner: WorkerRunner, workers: tuple[Any, ...]) -> None:
+        self._runner = runner
+        self._workers = workers
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._crash: BaseException | None = None
+
+    async def __aenter__(self) -> WorkerRunner:
+        self._task = current_task()
+        await self._runner.add_workers(*self._workers)
+        self._nursery = await self._manager.__aenter__()
+        try:
+            await self._nursery.start(self._serve, name=f"runner {self._runner.name}")
+        except BaseException as error:
+            # Only a cancellation from outside gets here: `_serve` keeps its own errors.
+            await self._leave(error)
+            raise
+        if self._crash is not None:
+            await self._leave(None)
+            raise self._crash
+        return self._runner
+
+    async def _serve(self, *, task_status: trio.TaskStatus[WorkerRunner]) -> None:
+        assert self._nursery is not None
+        try:
+            await self._runner.serve(False, task_status)
+        except Exception as error:  # noqa: BLE001 - raised where the block ends
+            self._crash = error
+            if self._runner.entered:
+                self._nursery.cancel_scope.cancel(reason=f"runner {self._runner.name} failed")
+            else:
+                task_status.started(self._runner)
+
+    async def _leave(self, cancelled: BaseException | None) -> bool:
+        """Close the nursery; returns whether it was its own cancellation that `cancelled` is."""
+        trace = None if cancelled is None else cancelled.__traceback__
+        kind = None if cancelled is None else type(cancelled)
+        return bool(await self._manager.__aexit__(kind, cancelled, trace))
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> bool:
+        if current_task() is not self._task:
+            raise RuntimeError(
+                "open_runner() must be left in the task that entered it: do not split the block "
+                "over two tasks, and do not yield inside it except in a fixture that trio runs"
+            )
+        cancelled, own = _split(error)
+        if error is None:
+            await self._runner.end("the block was left")
+        elif own is None:
+            await self._runner.cancel("the block was cancelled")
+        else:
+            await self._runner.cancel(f"the block raised {type(error).__name__}")
+        absorbed = await self._leave(cancelled)
+        if self._crash is not None:
+            crash = self._crash
+            if own is None:
+                raise crash
+            failures = [*leaves(own), *leaves(crash)]
+            raise BaseExceptionGroup(f"runner {self._runner.name} and its block failed", failures)
+        if own is not None and own is not error:
+            raise own
+        return absorbed and own is None
+
+
+def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
+    """Return what of `error` is cancellation, and what is not."""
+    if isinstance(error, trio.Cancelled):
+        return error, None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return None, error
+
+
+def open_runner(
+    *workers: Any,
+    name: str | None = None,
+    bus: LocalBus | None = None,
+    end_deadline: float = 30.0,
+    cancel_grace: float = 5.0,
+    job_grace: float = 1.0,
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    max_restarts: int = 3,
+    period: float = 5.0,
+) -> AbstractAsyncContextManager[WorkerRunner]:
+    """Open a runner for the time of a block: `async with open_runner(...) as runner`.
+
+    Entering and leaving are checkpoints.  Entered when every worker is ready.  Left normally, the
+    runner ends; left by an exception or a cancellation, it is cancelled.  `end` and `cancel` from
+    elsewhere do not cancel the block; a crash of a worker does.  Installs no signal handlers.
+    It must be left in the task that entered it.
+
+    Args:
+        workers: as for `WorkerRunner.add_workers`.
+        name: as for `WorkerRunner`, and so for the other keywords.
+        bus: a bus to share with another runner in this process.
+        end_deadline: seconds an end may take before it becomes a cancel.
+        cancel_grace: seconds that clean-ups may take after a cancel.
+        job_grace: seconds a requester that leaves waits for its job's handler to exit.
+        strategy: which root workers are restarted with one that stops.
+        max_restarts: how many restarts of root workers are allowed in `period`.
+        period: seconds in which restarts are counted.
+
+    Returns:
+        An async context manager that yields the `WorkerRunner`.
+
+    Raises:
+        ExceptionGroup: workers failed.  If only the block raised, its exception leaves as it is.
+    """
+    runner = WorkerRunner(
+        name,
+        bus=bus,
+        handle_sigint=False,
+        end_deadline=end_deadline,
+        cancel_grace=cancel_grace,
+        job_grace=job_grace,
+        strategy=strategy,
+        max_restarts=max_restarts,
+        period=period,
+    )
+    return _OpenRunner(runner, workers)

@@ -1,0 +1,300 @@
+"""A supervisor: starts the children of one node and restarts them, in OTP's terms.
+
+Each exit that needs attention gets a task of its own in the node's nursery, so one child's
+backoff does not hold up another.  A restart owns a group of children (`_restarting`); a failure
+inside a group that is being restarted takes the group over, as OTP starts a group again when a
+restart fails.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import trio
+
+from ._slot import Slot
+from ._tree import Context, Node
+from ._values import Backoff, Restart, Strategy
+from ._worker import Worker
+from .errors import RestartIntensityExceeded, WorkerGoneError
+from .messages import BusMessage, BusWorkerErrorMessage, BusWorkerLocalErrorMessage
+
+__all__ = ["Supervisor", "SupervisorSettings"]
+
+logger = logging.getLogger("trioworkers")
+
+
+class SupervisorSettings(Protocol):
+    """How a supervisor restarts: attributes of a worker class, or keywords of a runner."""
+
+    @property
+    def strategy(self) -> Strategy:
+        """Which siblings are restarted with a child."""
+        ...
+
+    @property
+    def max_restarts(self) -> int:
+        """How many restarts are allowed in `period`."""
+        ...
+
+    @property
+    def period(self) -> float:
+        """Seconds in which restarts are counted."""
+        ...
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait before a restart."""
+        ...
+
+
+class Supervisor:
+    """Starts and restarts the children of `node`."""
+
+    def __init__(self, node: Node, settings: SupervisorSettings) -> None:
+        """Supervise nobody yet."""
+        self._node = node
+        self._context: Context = node.context
+        self._settings = settings
+        # Errors of children whose first start is being waited for.
+        self._starting: dict[Slot, list[Exception]] = {}
+        self._restarting: dict[Slot, trio.CancelScope] = {}
+        # Children that are being stopped for the restart of another one.
+        self._stopping: dict[Slot, trio.Event] = {}
+        self._restart_times: deque[tuple[float, BaseException]] = deque()
+
+    # Starting
+
+    async def add(self, sources: tuple[Any, ...], restart: Restart | None) -> None:
+        """Add children; start them, one after the other, if the node runs."""
+        if restart is not None and not isinstance(restart, Restart):
+            raise TypeError(f"restart must be a Restart or None, not {restart!r}")
+        await trio.lowlevel.checkpoint()
+        for source in sources:
+            if self._node.stopping:
+                raise RuntimeError(f"{self._node.path} is stopping and takes no more workers")
+            slot = self._create(source, restart)
+            if self._node.nursery is not None:
+                await self.start(slot)
+
+    def _create(self, source: Any, restart: Restart | None) -> Slot:
+        worker = _make(source)
+        if worker._slot is not None and not worker._slot.over:
+            raise RuntimeError(
+                f"worker {worker.name!r} was added already: make another object for a second worker"
+            )
+        return Slot(worker, source, restart, self._node, self._context)
+
+    async def start(self, slot: Slot) -> None:
+        """Start a new child and wait until it is ready; raise what its first `on_start` raises."""
+        task = trio.lowlevel.current_task()
+        waits = self._context.bus.waits
+        errors: list[Exception] = []
+        self._starting[slot] = errors
+        # A child that needs its siblings waits for whoever starts them: this task.
+        outer, self._node.starter = self._node.starter, task
+        try:
+            # No circle can be closed here: the child has not made a step yet.
+            waits.edges[task] = slot
+            self._spawn(slot)
+            started = await slot.wait_started()
+        except BaseException:
+            slot.cancel("whoever added it was cancelled", self._node.path)
+            raise
+        finally:
+            self._node.starter = outer
+            waits.edges.pop(task, None)
+            self._starting.pop(slot, None)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{slot.path} failed", errors)
+        if not started:
+            raise slot.start_error()
+
+    def _spawn(self, slot: Slot) -> None:
+        assert self._node.nursery is not None
+        slot.spawned = True
+        self._node.nursery.start_soon(slot.live, name=f"worker {slot.path}")
+
+    # Exits
+
+    def exited(self, child: Slot, errors: list[Exception]) -> None:
+        """Take note that an incarnation of `child` has exited; called in its own task."""
+        for error in errors:
+            self._publish(child, error)
+        stopped = self._stopping.get(child)
+        if stopped is not None:
+            stopped.set()
+        elif child in self._starting and child.ready_at is None:
+            self._starting[child].extend(errors)
+            child.close()
+        elif not errors and not self._is_restarted(child, failed=False):
+            child.close()
+        else:
+            assert self._node.nursery is not None
+            self._node.nursery.start_soon(
+                self._settle, child, errors, name=f"supervision of {child.path}"
+            )
+
+    def _publish(self, child: Slot, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        message: BusMessage
+        if isinstance(self._node, Slot):
+            message = BusWorkerLocalErrorMessage(
+                source=child.name, target=self._node.name, error=text
+            )
+        else:
+            message = BusWorkerErrorMessage(source=child.name, error=text)
+        self._context.bus.publish(message)
+
+    def _is_restarted(self, child: Slot, *, failed: bool) -> bool:
+        if child.dismissed or self._node.stopping:
+            return False
+        return child.restart is Restart.PERMANENT or (child.restart is Restart.TRANSIENT and failed)
+
+    async def _settle(self, child: Slot, errors: list[Exception]) -> None:
+        """Decide what an exit leads to: nothing, a restart, or the failure of the node."""
+        again = self._is_restarted(child, failed=bool(errors))
+        if not again:
+            child.close()
+        handled = False
+        if errors:
+            error = errors[0] if len(errors) == 1 else ExceptionGroup("it failed", errors)
+            handled = await self._node.tell_failed(child.name, error)
+        if again and not child.over:
+            await self._restart(child, errors)
+        elif errors and child.restart is not Restart.TEMPORARY and not handled and not again:
+            self._node.fail(errors)
+
+    # Restarting
+
+    async def _restart(self, child: Slot, errors: list[Exception]) -> None:
+        cause = errors[0] if errors else WorkerGoneError(child.name, child.gone_text())
+        if not self._may_restart(cause):
+            await self._give_up(child)
+            return
+        delay = self._delay(child)
+        group = self._affected(child)
+        for scope in {self._restarting[each] for each in group if each in self._restarting}:
+            scope.cancel(reason="another failure takes the restart over")
+        with trio.CancelScope() as scope:
+            for each in group:
+                self._restarting[each] = scope
+            try:
+                await self._stop(reversed([each for each in group if each is not child]), child)
+                await self._start_again(group, delay)
+            finally:
+                for each in group:
+                    if self._restarting.get(each) is scope:
+                        del self._restarting[each]
+
+    def _may_restart(self, cause: BaseException) -> bool:
+        now = trio.current_time()
+        times = self._restart_times
+        while times and times[0][0] < now - self._settings.period:
+            times.popleft()
+        times.append((now, cause))
+        return len(times) <= self._settings.max_restarts
+
+    async def _give_up(self, child: Slot) -> None:
+        """Stop all children in reverse order, then let the node fail."""
+        self._node.set_cut_off()
+        child.close()
+        others = [each for each in self._node.children.values() if isinstance(each, Slot)]
+        await self._stop(reversed(others), child)
+        for each in others:
+            each.close()
+        error = RestartIntensityExceeded(
+            self._node.path,
+            self._settings.max_restarts,
+            self._settings.period,
+            [cause for _, cause in self._restart_times],
+        )
+        self._node.fail([error])
+
+    def _delay(self, child: Slot) -> float:
+        backoff = self._settings.backoff
+        ready_at = child.ready_at
+        if ready_at is not None and trio.current_time() - ready_at >= backoff.reset_after:
+            child.failures = 0
+        child.failures += 1
+        delay = backoff.delay(child.failures, self._context.random.random())
+        logger.warning("worker %s stopped and is restarted in %.3f s", child.path, delay)
+        self._context.bus.observers.notify("worker_restarted", child.name, child.failures, delay)
+        return delay
+
+    def _affected(self, child: Slot) -> list[Slot]:
+        """Return the children to restart with `child`, in the order of starting."""
+        strategy = self._settings.strategy
+        if strategy is Strategy.ONE_FOR_ONE:
+            return [child]
+        supervised = [
+            each
+            for each in self._node.children.values()
+            if isinstance(each, Slot) and each.restart is not None
+        ]
+        if strategy is Strategy.REST_FOR_ONE:
+            return supervised[supervised.index(child) :]
+        return supervised
+
+    async def _stop(self, children: Iterable[Slot], cause: Slot) -> None:
+        """Cancel children one after the other, and wait until each has exited."""
+        for child in children:
+            if child.task is None:
+                continue
+            stopped = self._stopping[child] = trio.Event()
+            try:
+                dismissed = child.dismissed
+                child.cancel(f"restarted with {cause.name!r}", self._node.path)
+                child.dismissed = dismissed
+                await stopped.wait()
+            finally:
+                del self._stopping[child]
+
+    async def _start_again(self, group: list[Slot], delay: float) -> None:
+        for slot in group:
+            if slot.restart is Restart.TEMPORARY or slot.dismissed:
+                slot.close()
+            elif not slot.over:
+                slot.rest_between_lives()
+        # A checkpoint even without a delay: a restart in a cancelled scope must not go on.
+        await trio.sleep(delay)
+        for slot in group:
+            if not slot.over and self._renew(slot):
+                slot.restarts += 1
+                self._spawn(slot)
+                await slot.wait_started()
+
+    def _renew(self, slot: Slot) -> bool:
+        """Give `slot` its next object; a function that fails counts as a failed start."""
+        if isinstance(slot.source, Worker):
+            return True
+        try:
+            worker = _make(slot.source)
+            if worker.name != slot.name:
+                raise ValueError(
+                    f"the function that makes worker {slot.name!r} made one named {worker.name!r}: "
+                    "it must keep the name"
+                )
+        except Exception as error:  # noqa: BLE001 - it is the failure of the child
+            self.exited(slot, [error])
+            return False
+        slot.employ(worker)
+        return True
+
+    def withdraw(self, child: Slot) -> None:
+        """Close a child that is told to stop while it does not run."""
+        child.close()
+        scope = self._restarting.pop(child, None)
+        if scope is not None and scope not in self._restarting.values():
+            scope.cancel(reason="nobody is left to restart")
+
+
+def _make(source: Any) -> Worker:
+    make: Callable[[], Any] | None = source if callable(source) else None
+    worker = source if make is None else make()
+    if not isinstance(worker, Worker):
+        raise TypeError(f"expected a Worker, or a function that makes one, not {worker!r}")
+    return worker

@@ -1,0 +1,250 @@
+"""The worker tree: what a runner and a worker slot have in common.
+
+A node stops by two means.  `end` lets it finish, `cancel` cuts it off; either holds for the
+subtree.  After a cancel there is one absolute cut-off for all clean-ups below: grace that each
+level granted anew would add up with the depth of the tree.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from ._bus import LocalBus
+from ._registry import Registry
+from ._values import Restart, StopReason
+
+__all__ = ["Context", "Node", "Supervision", "leaves"]
+
+
+class Supervision(Protocol):
+    """What a node asks of the supervisor of its children."""
+
+    async def add(self, sources: tuple[Any, ...], restart: Restart | None) -> None:
+        """Add children, and start them if the node runs."""
+        ...
+
+    def exited(self, child: Any, errors: list[Exception]) -> None:
+        """Take note that an incarnation of a child has exited."""
+        ...
+
+    def withdraw(self, child: Any) -> None:
+        """Take note that a child which is not running is to stop."""
+        ...
+
+
+@attrs.define(eq=False)
+class Context:
+    """What all nodes of one runner share."""
+
+    runner: Any
+    bus: LocalBus
+    registry: Registry
+    cancel_grace: float
+    end_deadline: float
+    job_grace: float
+    make_supervisor: Callable[[Any], Supervision]
+    watch_cut_off: Callable[[Node], None]
+    forget: Callable[[Node], None]
+    report_stuck: Callable[[str, float, trio.lowlevel.Task], None]
+    random: random.Random = attrs.field(factory=random.Random)
+    shields: dict[trio.CancelScope, Node] = attrs.field(factory=dict)
+    job_numbers: int = 0
+    job_prefix: str = ""
+
+    def refresh_shields(self) -> None:
+        """Bring the deadlines of all shielded clean-ups up to date."""
+        for scope, node in self.shields.items():
+            scope.deadline = min(scope.deadline, node.cut_off())
+
+
+class Node(ABC):
+    """A place in the worker tree that stops together with what is below it."""
+
+    __slots__ = (
+        "_supervisor",
+        "children",
+        "context",
+        "cutoff",
+        "deadline",
+        "life",
+        "name",
+        "nursery",
+        "parent",
+        "path",
+        "starter",
+        "stop",
+    )
+
+    def __init__(self, name: str, parent: Node | None, context: Context) -> None:
+        """Make a node that is not running."""
+        self.name = name
+        self.parent = parent
+        self.context = context
+        self.path: str = name if parent is None else f"{parent.path}/{name}"
+        self.children: dict[str, Node] = {}
+        # The task that is starting children one after the other.
+        self.starter: trio.lowlevel.Task | None = None
+        self.stop: StopReason | None = None
+        self.deadline = inf
+        self.cutoff: float | None = None
+        # New for each incarnation; nobody outside keeps them.
+        self.life: trio.CancelScope | None = None
+        self.nursery: trio.Nursery | None = None
+        self._supervisor: Supervision | None = None
+
+    @property
+    def supervisor(self) -> Supervision:
+        """The supervisor of the children, made when it is first needed."""
+        if self._supervisor is None:
+            self._supervisor = self.context.make_supervisor(self)
+        return self._supervisor
+
+    def chain(self) -> Iterator[Node]:
+        """Yield this node and its ancestors, upwards."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why this node stops: its own reason, or the nearest stopped ancestor's.
+
+        An end gives way to a cancel or failure above it, which is what really stopped the node.
+        """
+        found: StopReason | None = None
+        for node in self.chain():
+            stop = node.own_stop_reason
+            if stop is not None and stop.kind != "ended":
+                return stop
+            found = found or stop
+        return found
+
+    @property
+    def own_stop_reason(self) -> StopReason | None:
+        """Why this node was told to stop; an end whose deadline has passed is a cancel."""
+        stop = self.stop
+        if stop is not None and stop.kind == "ended" and self.life is not None:
+            late = self.life.cancel_called and trio.current_time() >= self.deadline
+            return StopReason("cancelled", "end deadline", stop.path) if late else stop
+        return stop
+
+    @property
+    def stopping(self) -> bool:
+        """Whether this node or one above it was told to stop."""
+        return self.stop_reason is not None
+
+    @abstractmethod
+    def end(self, reason: str | None, seconds: float, path: str) -> None:
+        """Begin to end; cancel after `seconds`."""
+
+    @abstractmethod
+    def cancel(self, reason: str | None, path: str) -> None:
+        """Cut off this node and all below it, now."""
+
+    @abstractmethod
+    def child_stopped(self) -> None:
+        """Take note that a child has stopped for good."""
+
+    @abstractmethod
+    def fail(self, errors: list[Exception]) -> None:
+        """Fail with the errors of a child that nobody handled."""
+
+    @abstractmethod
+    async def tell_failed(self, child: str, error: Exception) -> bool:
+        """Offer the failure of a child to this node; False if it does not handle it."""
+
+    def end_children(self) -> bool:
+        """End the children one after the other, in reverse order of adding.
+
+        Returns:
+            False if one has yet to stop; to be called again when it has.
+        """
+        for child in reversed(tuple(self.children.values())):
+            if child.stop is None and self.stop is not None:
+                child.end(self.stop.reason, inf, self.stop.path)
+            if child.name in self.children:
+                return False
+        return True
+
+    def note_end(self, reason: str | None, deadline: float, path: str) -> None:
+        """Record that an end has begun; `deadline` in trio time."""
+        if self.stop is None:
+            self.stop = StopReason("ended", reason, path)
+        if deadline < self.deadline:
+            self.deadline = deadline
+            if self.life is not None:
+                self.life.deadline = deadline
+            self.context.refresh_shields()
+            self.context.watch_cut_off(self)
+
+    def note_cancel(self, reason: str | None, path: str) -> None:
+        """Record a cancel, and cut off the subtree in one step."""
+        if self.stop is None or self.stop.kind == "ended":
+            self.stop = StopReason("cancelled", reason, path)
+        self.set_cut_off()
+        if self.life is not None:
+            self.life.cancel(reason=reason)
+
+    def set_cut_off(self) -> None:
+        """Fix when clean-ups of this subtree are cut, if it is not fixed already."""
+        if self.cutoff is None:
+            self.cutoff = trio.current_time() + self.context.cancel_grace
+            self.context.refresh_shields()
+            self.context.watch_cut_off(self)
+
+    def cut_off(self) -> float:
+        """Return when clean-ups here are cut, in trio time; `inf` if nothing stops this node."""
+        grace = self.context.cancel_grace
+        return min(
+            node.deadline + grace if node.cutoff is None else node.cutoff for node in self.chain()
+        )
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether a scope of this node was cancelled, by whomever."""
+        return (self.life is not None and self.life.cancel_called) or (
+            self.nursery is not None and self.nursery.cancel_scope.cancel_called
+        )
+
+    def cancelled_from_outside(self) -> None:
+        """Fix the cut-off when a cancellation arrives that did not come through `note_cancel`.
+
+        It holds for the topmost node that the cancellation covers: one whose end deadline has
+        passed, whose nursery failed or was cancelled by its owner, or else the runner, because
+        then a scope round the runner was cancelled.
+        """
+        covered = [node for node in self.chain() if node.was_cancelled]
+        top = covered[-1] if covered else list(self.chain())[-1]
+        top.set_cut_off()
+
+    @contextmanager
+    def shielded(self) -> Iterator[trio.CancelScope]:
+        """Shield a clean-up until the cut-off of this node."""
+        deadline = self.cut_off()
+        if deadline == inf and trio.current_effective_deadline() == -inf:
+            # A scope that is none of ours was cancelled.
+            deadline = trio.current_time() + self.context.cancel_grace
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:
+            self.context.shields[scope] = self
+            try:
+                yield scope
+            finally:
+                del self.context.shields[scope]
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions in a group of groups; an exception that is no group yields itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,278 @@
+"""The turns of one worker incarnation: which message is handled next.
+
+Theory of operation.  The worker's own task takes data messages from its mailbox, at most 64 and
+at most 1 ms of them between two schedule points.  It runs inside one lasting cancel scope, the
+*turn scope*; a scope for each message would cost nine times the throughput.
+
+A system message is the next message handled.  If the worker's task sleeps, it wakes and handles
+it itself.  If the task is inside a data handler, a *system task* is started, which runs the system
+lane beside the suspended handler.  Either way `system_busy` is set while the system lane is being
+run, so system handlers never overlap and no data handler starts meanwhile.
+
+An *interrupting* system message cancels the turn scope at the moment of sending.  The data
+handler in progress unwinds, the task leaves the scope and enters a new one.  The interrupting
+message keeps its place in the system lane; before its handler runs, the system task waits until
+the data handler has exited, but no longer than `cancel_grace`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import trio
+from trio.lowlevel import Abort, checkpoint, current_task, wait_task_rescheduled
+
+from . import _clock
+from ._bus import SENDS_PER_PASS, SLICE
+from ._handlers import HandlerTable
+from ._mailbox import Mailbox
+from ._observers import Observers
+from ._values import DeadLetterReason
+from .messages import BusActivateWorkerMessage, BusDeactivateWorkerMessage, BusMessage
+
+__all__ = ["TurnHost", "Turns"]
+
+logger = logging.getLogger("trioworkers")
+
+_SWITCHES = (BusActivateWorkerMessage, BusDeactivateWorkerMessage)
+
+
+class TurnHost(Protocol):
+    """What the turns ask of the worker slot."""
+
+    path: str
+    name: str
+    active: bool
+    mailbox: Mailbox
+
+    @property
+    def cancel_grace(self) -> float:
+        """How long an interrupted handler may unwind, in seconds."""
+        ...
+
+    @property
+    def observers(self) -> Observers:
+        """The instruments."""
+        ...
+
+    def handle_other(self, message: BusMessage) -> Callable[[], Awaitable[None]] | None:
+        """Take a message that is in no table; return what is left to run for it."""
+        ...
+
+    def admit_head(self) -> None:
+        """Admit the job requests at the head of the data lane."""
+        ...
+
+    def finished_ending(self) -> bool:
+        """Take the next step of ending; True when nothing is left to wait for."""
+        ...
+
+    def reject(self, item: Any, reason: DeadLetterReason) -> None:
+        """Take a message that was not handled."""
+        ...
+
+    def report_stuck(self, what: str, seconds: float, task: trio.lowlevel.Task) -> None:
+        """Report a handler that does not react to its cancellation."""
+        ...
+
+
+class Turns:
+    """Runs the handlers of one worker incarnation."""
+
+    __slots__ = (
+        "_box",
+        "_data",
+        "_ending",
+        "_finished",
+        "_host",
+        "_nursery",
+        "_system",
+        "_worker",
+        "handled",
+        "in_hand",
+        "system_busy",
+        "system_in_hand",
+        "system_task",
+        "task",
+        "turn",
+        "unwinding",
+    )
+
+    def __init__(
+        self, host: TurnHost, worker: Any, table: HandlerTable, nursery: trio.Nursery
+    ) -> None:
+        """Prepare to run; called in the worker's own task."""
+        self._host = host
+        self._worker = worker
+        self._box = host.mailbox
+        self._data = table.data
+        self._system = table.system
+        self._nursery = nursery
+        self._ending = False
+        self._finished = False
+        self.task = current_task()
+        self.system_task: trio.lowlevel.Task | None = None
+        # The data message whose handler runs or is suspended.
+        self.in_hand: Any = None
+        self.system_in_hand: BusMessage | None = None
+        self.system_busy = False
+        self.turn: trio.CancelScope | None = None
+        # Set while an interrupted data handler unwinds; fires when it has exited.
+        self.unwinding: trio.Event | None = None
+        self.handled = 0
+
+    # Called by senders, in their own step
+
+    def system_arrived(self, message: BusMessage) -> None:
+        """See to it that a system message just queued is handled next."""
+        if self.in_hand is None:
+            if not self.system_busy:
+                self._box.wake()
+            return
+        handler = self._system.get(type(message))
+        if handler is not None and handler.interrupt:
+            self._interrupt()
+        if not self.system_busy:
+            self.system_busy = True
+            self._nursery.start_soon(
+                self._run_system, name=f"system lane of {self._host.path}"
+            )
+
+    def _interrupt(self) -> None:
+        if self.unwinding is None and self.turn is not None:
+            self.unwinding = trio.Event()
+            self.turn.cancel(reason="interrupted by a system message")
+
+    def begin_ending(self) -> None:
+        """Stop when the lane is empty and the host has finished ending."""
+        self._ending = True
+        self._box.wake()
+
+    # The worker's own task
+
+    async def run(self, first: Callable[[], Awaitable[None]] | None) -> None:
+        """Handle messages until ended.
+
+        Args:
+            first: runs before the first message, as a turn of its own.
+        """
+        if first is not None:
+            message = BusActivateWorkerMessage(source=self._host.name, target=self._host.name)
+            await self._in_turn_scope(self._run_first, first, message)
+        while not self._finished:
+            await self._in_turn_scope(self._work)
+
+    async def _in_turn_scope(self, run: Callable[..., Awaitable[None]], *args: Any) -> None:
+        with trio.CancelScope() as self.turn:
+            await run(*args)
+        if self.unwinding is not None:
+            if self.in_hand is not None:
+                message, self.in_hand = self.in_hand, None
+                self._host.reject(message, "interrupted")
+            self.unwinding.set()
+            self.unwinding = None
+
+    async def _run_first(self, first: Callable[[], Awaitable[None]], message: BusMessage) -> None:
+        self.in_hand = message
+        await first()
+        self.in_hand = None
+
+    async def _work(self) -> None:
+        box = self._box
+        while self.unwinding is None:
+            if self.system_busy:
+                await self._park()
+            elif box.system:
+                self.system_busy = True
+                await self._run_system()
+            else:
+                box.preempt = False
+                if box.data:
+                    await checkpoint()
+                elif self._ending and self._host.finished_ending():
+                    self._finished = True
+                    return
+                else:
+                    await self._park()
+                await self._handle_batch()
+
+    async def _handle_batch(self) -> None:
+        box, data = self._box, self._box.data
+        clock = _clock.slice_clock
+        handlers, worker = self._data, self._worker
+        watchers = self._host.observers.message_handled
+        until = clock() + SLICE
+        left = SENDS_PER_PASS
+        while data and not box.preempt:
+            message = self.in_hand = data.popleft()
+            if (box.waiting or box.requests) and type(message) not in _SWITCHES:
+                self._move_up()
+            handler = handlers.get(type(message)) if self._host.active else None
+            if handler is not None:
+                await handler(worker, message)
+                if watchers:
+                    self._host.observers.notify("message_handled", self._host.name, message)
+            else:
+                await self._handle_other(message)
+            self.in_hand = None
+            self.handled += 1
+            left -= 1
+            # The clock is read after each handler: reading it now and then gives gaps as long
+            # as that many slow handlers.
+            if not left or clock() > until:
+                return
+
+    def _move_up(self) -> None:
+        """Let what waited behind the message just taken move up."""
+        self._box.hand_over()
+        self._host.admit_head()
+
+    async def _handle_other(self, message: BusMessage) -> None:
+        """Handle what is in no table.
+
+        A switch of activity takes effect before the requests behind it are admitted, and its hook
+        runs after that.
+        """
+        handle = self._host.handle_other(message)
+        self._move_up()
+        if handle is not None:
+            await handle()
+
+    async def _park(self) -> None:
+        self._box.parked = self.task
+        await wait_task_rescheduled(self._abort_park)
+
+    def _abort_park(self, _raise_cancel: object) -> Abort:
+        self._box.parked = None
+        return Abort.SUCCEEDED
+
+    # The system lane
+
+    async def _run_system(self) -> None:
+        box = self._box
+        self.system_task = current_task()
+        try:
+            while box.system:
+                message = self.system_in_hand = box.system.popleft()
+                handler = self._system.get(type(message))
+                if handler is None:
+                    self._host.reject(message, "unhandled")
+                else:
+                    if handler.interrupt and self.unwinding is not None:
+                        await self._wait_unwound(self.unwinding)
+                    await handler.function(self._worker, message)
+                self.system_in_hand = None
+                self.handled += 1
+        finally:
+            self.system_busy = False
+            self.system_task = None
+            box.wake()
+
+    async def _wait_unwound(self, unwound: trio.Event) -> None:
+        grace = self._host.cancel_grace
+        with trio.move_on_after(grace) as scope:
+            await unwound.wait()
+        if scope.cancelled_caught:
+            self._host.report_stuck("an interrupted data handler", grace, self.task)

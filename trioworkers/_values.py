@@ -1,0 +1,220 @@
+"""Small frozen values that several rooms pass around."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from .messages import BusMessage
+
+DeadLetterReason: TypeAlias = Literal[
+    "unknown",
+    "stopped",
+    "ending",
+    "inactive",
+    "unhandled",
+    "overflow",
+    "interrupted",
+    "cancelled",
+    "crashed",
+    "bad payload",
+    "late reply",
+    "refused",
+    "undecodable",
+]
+
+
+class WorkerState(enum.StrEnum):
+    """Where a worker, or a runner, is in its life."""
+
+    ADDED = "added"
+    STARTING = "starting"
+    READY = "ready"
+    ENDING = "ending"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Restart(enum.Enum):
+    """When a supervisor restarts a child (OTP's restart types)."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class Strategy(enum.Enum):
+    """Which siblings are restarted with a child (OTP's strategies)."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+
+
+@attrs.frozen
+class Backoff:
+    """How long to wait before trying again: exponential, capped, with jitter.
+
+    All in seconds but `factor` and `jitter` (a fraction of the delay).  A child, or a link, that
+    was healthy for `reset_after` starts again from `initial`.
+    """
+
+    initial: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
+    maximum: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
+    factor: float = attrs.field(default=2.0, validator=attrs.validators.ge(1))
+    jitter: float = attrs.field(
+        default=0.2, validator=[attrs.validators.ge(0), attrs.validators.le(1)]
+    )
+    reset_after: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
+
+    def delay(self, attempt: int, random: float) -> float:
+        """Return the seconds to wait before attempt `attempt` (from 1).
+
+        Args:
+            attempt: which try in a row this is.
+            random: a number from 0 to 1 that places the delay within its jitter.
+        """
+        # 2.0 ** 1100 overflows; the cap is reached long before that.
+        base = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
+        return base * (1 + self.jitter * (2 * random - 1))
+
+
+@attrs.frozen
+class StopReason:
+    """Why something stopped, and who decided it."""
+
+    kind: Literal["ended", "cancelled", "failed"]
+    reason: str | None
+    path: str
+
+    def __str__(self) -> str:
+        """Return one line for logs and error messages."""
+        return f"{self.kind}: {self.reason or 'no reason given'} (by {self.path})"
+
+
+@attrs.frozen
+class WorkerReadyData:
+    """A worker became ready."""
+
+    worker_name: str
+    runner: str
+
+
+@attrs.frozen
+class WorkerErrorData:
+    """A worker failed; `exception` is None when the news came over a link."""
+
+    worker_name: str
+    error: str
+    exception: BaseException | None = None
+
+
+@attrs.frozen
+class WorkerRegistryEntry:
+    """What the registry knows of a worker; `started_at` in Unix seconds."""
+
+    name: str
+    parent: str | None = None
+    active: bool = False
+    bridged: bool = False
+    started_at: float | None = None
+
+
+@attrs.frozen
+class DeadLetter:
+    """A message that could not be delivered or was not handled; `at` in trio time."""
+
+    message: BusMessage
+    reason: DeadLetterReason
+    at: float
+
+
+@attrs.frozen
+class Lagged:
+    """Stands in a stream where its reader was too slow: `missed` items were left out."""
+
+    missed: int
+
+
+JobEventType: TypeAlias = Literal["update", "stream_start", "stream_data", "stream_end"]
+
+
+@attrs.frozen
+class JobEvent:
+    """One thing a running job told its requester."""
+
+    type: JobEventType
+    data: dict[str, Any] | None
+
+
+@attrs.frozen
+class JobGroupEvent:
+    """One thing a running member of a job group told its requester."""
+
+    worker_name: str
+    type: JobEventType
+    data: dict[str, Any] | None
+
+
+@attrs.frozen
+class Up:
+    """A monitored worker is ready."""
+
+    worker_name: str
+
+
+@attrs.frozen
+class Down:
+    """A monitored worker is no longer ready; `reason` is None when nobody knows it."""
+
+    worker_name: str
+    reason: StopReason | None
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """How full a mailbox is.
+
+    `oldest_age` is in seconds and exact to within 64 messages; 0 when the data lane is empty.
+    """
+
+    data_depth: int
+    system_depth: int
+    capacity: int
+    high_water_mark: int
+    oldest_age: float
+    waiting_senders: int
+    accepted: int
+    dropped: int
+
+
+@attrs.frozen
+class WorkerStatistics:
+    """What one worker has done so far."""
+
+    name: str
+    state: WorkerState
+    active: bool
+    mailbox: MailboxStatistics
+    handled: int
+    jobs_running: int
+    jobs_queued: int
+    jobs_served: int
+    restarts: int
+    children: int
+
+
+@attrs.frozen
+class RunnerStatistics:
+    """What one runner has done so far; `dead_letters` counts by reason."""
+
+    name: str
+    state: WorkerState
+    workers: int
+    sent: int
+    open_jobs: int
+    dead_letters: dict[str, int]

@@ -1,0 +1,271 @@
+"""The whole exception tree.
+
+    WorkersError
+    ├── NameTakenError                  a worker of this name exists already
+    ├── MailboxFullError                a lane with overflow="refuse" is full
+    ├── SystemLaneFullError             the hard cap of a system lane is reached
+    ├── BackpressureDeadlockError       this send would close a circle of waits
+    ├── RestartIntensityExceeded        a supervisor gave up; carries every cause
+    ├── JobError                        a job did not complete
+    │   ├── JobFailedError              its handler raised JobFailed
+    │   ├── JobRemoteError              its handler raised something else
+    │   ├── JobRefusedError             it was not accepted
+    │   ├── JobCancelledError           somebody other than its requester cancelled it
+    │   ├── WorkerGoneError             its worker stopped, crashed or was cut off
+    │   │   └── UnknownWorkerError      there is no worker of that name
+    │   └── JobGroupError               a member of the group did not complete
+    └── WireError                       something is wrong on a link
+        ├── LocalWireError              this side misused it
+        ├── RemoteWireError             the peer misbehaved
+        ├── MessageTooBigError          a message exceeds the peer's limit
+        └── ReplayGapError              messages were lost and cannot be sent again
+
+`JobFailed` stands outside: a job handler raises it, its requester gets `JobFailedError`.
+Where trio has the word, trio's error is used: `trio.WouldBlock`, `trio.TooSlowError`,
+`trio.ClosedResourceError`, `trio.BusyResourceError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .messages import JobStatus
+
+__all__ = [
+    "BackpressureDeadlockError",
+    "JobCancelledError",
+    "JobError",
+    "JobFailed",
+    "JobFailedError",
+    "JobGroupError",
+    "JobRefusedError",
+    "JobRemoteError",
+    "LocalWireError",
+    "MailboxFullError",
+    "MessageTooBigError",
+    "NameTakenError",
+    "RemoteWireError",
+    "ReplayGapError",
+    "RestartIntensityExceeded",
+    "SystemLaneFullError",
+    "UnknownWorkerError",
+    "WireError",
+    "WorkerGoneError",
+    "WorkersError",
+]
+
+
+class WorkersError(Exception):
+    """Base of everything this package raises on its own account."""
+
+
+class NameTakenError(WorkersError):
+    """A worker, proxy or runner of this name is on the bus already."""
+
+    def __init__(self, name: str) -> None:
+        """Name the name."""
+        super().__init__(
+            f"the name {name!r} is taken: stop the worker that has it, or choose another name"
+        )
+        self.name = name
+
+
+class MailboxFullError(WorkersError):
+    """The data lane is full and its overflow policy is to refuse."""
+
+    def __init__(self, worker: str, capacity: int) -> None:
+        """Name the worker and how many messages its lane holds."""
+        super().__init__(
+            f"the mailbox of {worker!r} is full ({capacity} messages, overflow='refuse'): "
+            "send later, raise mailbox_capacity, or use overflow='wait'"
+        )
+        self.worker = worker
+        self.capacity = capacity
+
+
+class SystemLaneFullError(WorkersError):
+    """The hard cap of the system lane is reached: something floods it, or nothing drains it."""
+
+    def __init__(self, worker: str, limit: int) -> None:
+        """Name the worker and the cap."""
+        super().__init__(
+            f"the system lane of {worker!r} holds {limit} messages, its hard cap: a system "
+            "handler is stuck, or a sender uses the system lane for bulk data"
+        )
+        self.worker = worker
+        self.limit = limit
+
+
+class BackpressureDeadlockError(WorkersError):
+    """This send would wait for a worker that waits, directly or not, for the sender."""
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        """Name the circle of waits, from the sender round to itself."""
+        super().__init__(
+            f"waiting here would close a circle of waits: {' -> '.join(cycle)}; "
+            "use send_nowait, a larger mailbox_capacity, or let one of them not wait"
+        )
+        self.cycle = tuple(cycle)
+
+
+class RestartIntensityExceeded(WorkersError):  # noqa: N818 - OTP's word
+    """A supervisor restarted more than `max_restarts` times in `period` seconds."""
+
+    def __init__(
+        self, supervisor: str, max_restarts: int, period: float, causes: Sequence[BaseException]
+    ) -> None:
+        """Name the supervisor, its settings and what made it restart, oldest first."""
+        listed = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+        super().__init__(
+            f"{supervisor!r} had to restart children more than {max_restarts} times in {period} s "
+            f"({listed}): mend the cause, or raise max_restarts or period"
+        )
+        self.supervisor = supervisor
+        self.causes = tuple(causes)
+
+
+class JobError(WorkersError):
+    """A job did not complete."""
+
+
+class JobFailed(Exception):  # noqa: N818 - it is a way to answer, as StopIteration is
+    """Raise this in a job handler to answer that the job failed.
+
+    Args:
+        reason: one line for the requester.
+        response: data for the requester, as a response would be.
+    """
+
+    def __init__(self, reason: str = "", response: dict[str, Any] | None = None) -> None:
+        """Take the reason and the data that go to the requester."""
+        super().__init__(reason)
+        self.reason = reason
+        self.response = response
+
+
+class JobFailedError(JobError):
+    """The handler answered that the job failed."""
+
+    def __init__(
+        self, worker: str, job: str, reason: str, status: JobStatus, response: Any = None
+    ) -> None:
+        """Name the worker, the job and what the handler said."""
+        super().__init__(f"job {job!r} of {worker!r} failed: {reason or 'no reason given'}")
+        self.reason = reason
+        self.status = status
+        self.response = response
+
+
+class JobRemoteError(JobError):
+    """The handler raised an exception.
+
+    Within a process `__cause__` is the exception itself; over a link only its text is known.
+    """
+
+    def __init__(self, worker: str, job: str, type_name: str, message: str, trace: str) -> None:
+        """Name the worker, the job and the exception; `trace` is its traceback as text."""
+        super().__init__(f"job {job!r} of {worker!r} raised {type_name}: {message}")
+        self.type_name = type_name
+        self.message = message
+        self.trace = trace
+
+
+_REFUSALS = {
+    "inactive": "activate the worker first",
+    "ending": "the worker is ending and takes no new jobs",
+    "busy": "retry later, or raise max_concurrent_jobs or mailbox_capacity",
+}
+
+
+class JobRefusedError(JobError):
+    """The job was not accepted, so no handler ran."""
+
+    def __init__(self, worker: str, job: str, reason: str, detail: str = "") -> None:
+        """Name the worker, the job, one of the reasons of the documentation and the details."""
+        hint = detail or _REFUSALS.get(reason, "")
+        super().__init__(
+            f"job {job!r} was refused by {worker!r}: {reason}" + (f" ({hint})" if hint else "")
+        )
+        self.reason = reason
+
+
+class JobCancelledError(JobError):
+    """Somebody other than the requester cancelled the job."""
+
+    def __init__(self, worker: str, job: str, reason: str | None, path: str) -> None:
+        """Name the worker, the job, why it was cancelled and who did it."""
+        super().__init__(
+            f"job {job!r} of {worker!r} was cancelled by {path}: {reason or 'no reason given'}"
+        )
+        self.reason = reason
+        self.path = path
+
+
+class WorkerGoneError(JobError):
+    """The worker stopped, crashed or was cut off before it answered."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the worker and why it is gone."""
+        super().__init__(f"worker {name!r} is gone: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class UnknownWorkerError(WorkerGoneError):
+    """There is no worker of that name here."""
+
+    def __init__(self, name: str) -> None:
+        """Name the name."""
+        super().__init__(
+            name, "no worker of this name is on the bus; add it first, or wait for it with "
+            "registry.wait_ready"
+        )  # fmt: skip
+
+
+class JobGroupError(JobError):
+    """A member of a job group did not complete.
+
+    `outcomes` has one entry for every member: its response, or its `JobError`.
+    """
+
+    def __init__(self, outcomes: Mapping[str, Any]) -> None:
+        """Take every member's outcome."""
+        failed = {name: o for name, o in outcomes.items() if isinstance(o, JobError)}
+        super().__init__(
+            f"{len(failed)} of {len(outcomes)} members of the job group did not complete: "
+            + "; ".join(f"{name}: {error}" for name, error in failed.items())
+        )
+        self.outcomes = dict(outcomes)
+
+
+class WireError(WorkersError):
+    """Something is wrong on a link between two runners."""
+
+
+class LocalWireError(WireError):
+    """This side misused the link."""
+
+
+class RemoteWireError(WireError):
+    """The peer misbehaved."""
+
+
+class MessageTooBigError(LocalWireError):
+    """A message exceeds what the peer takes; sizes in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Name both sizes."""
+        super().__init__(f"the message has {size} bytes, the peer takes {limit}: send less at once")
+        self.size = size
+        self.limit = limit
+
+
+class ReplayGapError(WireError):
+    """Messages were lost on a link and the sender no longer has them."""
+
+    def __init__(self, first: int, last: int) -> None:
+        """Name the numbers of the first and the last lost message."""
+        super().__init__(f"messages {first} to {last} are lost: the replay buffer was too small")
+        self.first = first
+        self.last = last
