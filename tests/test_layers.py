@@ -19,10 +19,13 @@ STOREYS: list[list[str]] = [
     [
         "_tree",
         "_handlers",
+        "_requests",
         "_jobs",
+        "_asking",
         "_job_groups",
         "_participant",
         "_turns",
+        "_address",
         "_slot",
         "_worker",
         "ui",

@@ -15,7 +15,7 @@ from ._handlers import handles as handles
 from ._handlers import job as job
 from ._job_groups import JobGroup as JobGroup
 from ._jobs import Job as Job
-from ._jobs import PendingJob as PendingJob
+from ._asking import PendingJob as PendingJob
 from ._mailbox import Overflow as Overflow
 from ._registry import Registry as Registry
 from ._runner import WorkerRunner as WorkerRunner

@@ -7,17 +7,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import trio
 
-from ._jobs import (
-    Outcome,
-    ReplyBox,
-    Request,
-    close,
-    job_of,
-    new_request,
-    post,
-    wait_at,
-    withdraw,
-)
+from ._asking import close, job_of, new_request, post, wait_at, withdraw
+from ._requests import Outcome, ReplyBox, Request
 from ._tree import Node
 from ._values import JobGroupEvent
 from ._waits import Mover

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar, overload
 
-from . import _jobs
+from . import _asking
 from ._job_groups import JobGroup
-from ._jobs import Job, PendingJob
+from ._asking import PendingJob
+from ._jobs import Job
 from ._tree import Node
 from .messages import BusMessage
 
@@ -83,7 +84,7 @@ class Participant:
             TypeError: the job or the payload is of an impossible type.
             ValueError: the worker's name is impossible.
         """
-        return await _jobs.ask(self._node, worker, job, payload)
+        return await _asking.ask(self._node, worker, job, payload)
 
     @overload
     def job(

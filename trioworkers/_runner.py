@@ -13,7 +13,7 @@ import trio
 from trio.lowlevel import current_task
 
 from ._bus import LocalBus
-from ._jobs import Request
+from ._requests import Request
 from ._participant import Participant
 from ._registry import Registry
 from ._signals import stop_signals
@@ -492,7 +492,7 @@ class WorkerRunner(Participant):
         assert isinstance(supervisor, Supervisor)
         await trio.lowlevel.checkpoint()
         for slot in tuple(self._root.children.values()):
-            if isinstance(slot, Slot) and not self._root.stopping and not slot.over:
+            if isinstance(slot, Slot) and not self._root.stopping and not slot.closed:
                 await supervisor.start(slot)
 
     async def _until_ended(self, auto_end: bool) -> None:

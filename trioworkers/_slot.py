@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Any
 
-import attrs
 import trio
-from trio.lowlevel import current_task, reschedule
+from trio.lowlevel import current_task
 
-from . import _clock, _payloads
-from ._handlers import ChildFailed, HandlerTable, JobHandler, WatchedReady, annotated_types, fit
-from ._jobs import Job, JobDesk, Request
-from ._mailbox import Mailbox
-from ._observers import Observers
+from . import _clock
+from ._address import Address
+from ._handlers import ChildFailed, WatchedReady
 from ._tree import Context, Node, leaves
 from ._turns import Turns
 from ._values import (
@@ -37,52 +34,27 @@ from ._values import (
     WorkerState,
     WorkerStatistics,
 )
-from ._waits import Mover
 from .errors import WorkerGoneError
-from .messages import (
-    BusActivateWorkerMessage,
-    BusCancelWorkerMessage,
-    BusDeactivateWorkerMessage,
-    BusEndWorkerMessage,
-    BusJobUpdateRequestMessage,
-    BusMessage,
-    BusSystemMessage,
-    BusWorkerReadyMessage,
-)
+from .messages import BusWorkerReadyMessage
 
 __all__ = ["Slot"]
 
 logger = logging.getLogger("trioworkers")
 
-_FINAL = (WorkerState.STOPPED, WorkerState.FAILED, WorkerState.CANCELLED)
-
-
-class Slot(Node):
+class Slot(Address):
     """One worker in the tree."""
 
     __slots__ = (
         "_begun",
-        "_closed",
-        "_desk",
         "_ready",
         "_stopped",
         "_watched",
-        "activation_args",
-        "active",
-        "bus",
         "dismissed",
         "failures",
         "ready_at",
         "restart",
         "restarts",
         "source",
-        "spawned",
-        "state",
-        "table",
-        "task",
-        "turns",
-        "worker",
-        "_box",
     )
 
     def __init__(
@@ -100,23 +72,10 @@ class Slot(Node):
         Raises:
             NameTakenError: its name is taken.
         """
-        super().__init__(worker.name, parent, context)
-        self.bus = context.bus
+        super().__init__(worker, parent, context)
         self.source = source
         self.restart = restart
-        self.state = WorkerState.ADDED
-        self.active: bool = worker._initially_active
-        self.activation_args: dict[str, Any] | None = None
-        self._box = Mailbox(
-            self.name, worker._mailbox_capacity, worker._overflow, self, reschedule
-        )
-        self._desk: JobDesk | None = None
-        self.turns: Turns | None = None
-        self.task: trio.lowlevel.Task | None = None
-        # Whether a task for the next incarnation is on its way.
-        self.spawned = False
         self._begun = False
-        self._closed = False
         self._ready: trio.Event | None = None
         self._stopped: trio.Event | None = None
         self._watched: list[tuple[str, Callable[[Up | Down], None]]] | None = None
@@ -126,21 +85,8 @@ class Slot(Node):
         # Failures in a row, for the supervisor's backoff.
         self.failures = 0
         self.ready_at: float | None = None
-        self.bus.attach(self.name, self)
         parent.children[self.name] = self
         context.registry.starting(self.name, self)
-        self.worker: Any = None
-        self.table: HandlerTable = worker._handler_table
-        self.employ(worker)
-
-    def employ(self, worker: Any) -> None:
-        """Let `worker` be the object of the next incarnation."""
-        if self.worker is not None:
-            self.bus.unlisten(self.name, self.table.heard())
-        self.worker = worker
-        self.table = worker._handler_table
-        self.bus.listen(self.name, self.table.heard())
-        worker._slot = self
 
     # State
 
@@ -148,18 +94,6 @@ class Slot(Node):
         self.state = state
         if self.bus.observers.worker_state_changed:
             self.bus.observers.notify("worker_state_changed", self.name, state)
-
-    @property
-    def over(self) -> bool:
-        """Whether it has stopped for good."""
-        return self._closed
-
-    @property
-    def desk(self) -> JobDesk:
-        """The desk that serves its jobs, made when it is first needed."""
-        if self._desk is None:
-            self._desk = JobDesk(self)
-        return self._desk
 
     def entry(self) -> WorkerRegistryEntry:
         """Return its registry entry."""
@@ -192,7 +126,7 @@ class Slot(Node):
             seconds: when to cancel what is not finished; `inf` if somebody above sees to that.
             path: who decided it.
         """
-        if self._closed:
+        if self.closed:
             return
         first = self.stop is None
         self.dismissed = self.dismissed or path != self.path
@@ -207,7 +141,7 @@ class Slot(Node):
 
     def cancel(self, reason: str | None, path: str) -> None:
         """Cut off this worker and all below it, now."""
-        if self._closed:
+        if self.closed:
             return
         self.dismissed = self.dismissed or path != self.path
         self.note_cancel(reason, path)
@@ -233,24 +167,24 @@ class Slot(Node):
     async def wait_stopped(self) -> None:
         """Wait until it has stopped for good.  A checkpoint."""
         await trio.lowlevel.checkpoint()
-        if not self._closed:
+        if not self.closed:
             if self._stopped is None:
                 self._stopped = trio.Event()
             await self._stopped.wait()
 
     async def wait_started(self) -> bool:
         """Wait until it is ready (True) or has stopped for good (False)."""
-        while self.ready_at is None and not self._closed:
+        while self.ready_at is None and not self.closed:
             if self._ready is None or self._ready.is_set():
                 self._ready = trio.Event()
             await self._ready.wait()
-        return not self._closed
+        return not self.closed
 
     # One incarnation
 
     async def live(self) -> None:
         """Live once: start, handle messages until stopped, clean up, tell the supervisor."""
-        if self._closed:
+        if self.closed:
             return
         self.task = current_task()
         self.life = trio.CancelScope(deadline=self.deadline)
@@ -391,18 +325,14 @@ class Slot(Node):
 
     def close(self) -> None:
         """Stop for good: leave the bus and the tree; what the mailbox holds is dead letters."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self.stop = self.stop_reason
         self._set_state(self.final_state)
         self.nursery = None
         self.life = None
-        self._box.close("stopped")
-        if self._desk is not None:
-            self._desk.close(self.gone_text())
-        self.bus.unlisten(self.name, self.table.heard())
-        self.bus.detach(self.name)
+        self.leave_bus()
         self.context.registry.starting(self.name, None)
         self._unwatch()
         self.context.forget(self)
@@ -413,216 +343,10 @@ class Slot(Node):
                 event.set()
         self.parent.child_stopped()
 
-    # As the owner of the mailbox, and as a route of the bus
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """Its mailbox."""
-        return self._box
-
-    def hears(self, message_type: type[BusMessage]) -> bool:
-        """Tell whether a broadcast is for it now."""
-        return self.active and self.stop is None and (
-            message_type in self.table.data or message_type in self.table.system
-        )
-
-    def wake_system(self, message: BusSystemMessage) -> None:
-        """See to it that the system message just queued is handled."""
-        if self.turns is not None:
-            self.turns.system_arrived(message)
-
-    def command(self, message: BusMessage) -> None:
-        """Carry out an end or a cancel of this worker."""
-        path = self._path_of(message.source)
-        if isinstance(message, BusCancelWorkerMessage):
-            self.cancel(message.reason, path)
-        elif isinstance(message, BusEndWorkerMessage):
-            self.end(message.reason, self.context.end_deadline, path)
-
-    def _path_of(self, name: str) -> str:
-        route = self.bus.route(name)
-        return route.path if isinstance(route, Node) else name
-
-    def may_enter_while_ending(self, item: Any) -> bool:
-        """Let in what descendants send, and the requests of its own jobs."""
-        if isinstance(item, BusMessage):
-            return item.source != self.name and self._is_above(item.source)
-        return self._is_above(item.requester)
-
-    def _is_above(self, name: str) -> bool:
-        route = self.bus.route(name)
-        return isinstance(route, Node) and any(node is self for node in route.chain())
-
-    def reject(self, item: Any, reason: DeadLetterReason) -> None:
-        """Take an item that was not handled: a request gets its outcome, a message is dead."""
-        if isinstance(item, Request):
-            if reason == "ending":
-                item.refuse("ending")
-            else:
-                item.gone(self.gone_text())
-        elif isinstance(item, ChildFailed):
-            item.settle(False)
-        elif not isinstance(item, WatchedReady):
-            self.bus.dead_letter(item, reason, self.name)
-
-    def lane_movers(self) -> Sequence[Mover]:
-        """Return the tasks that must move before the data lane does."""
-        if self.turns is None:
-            return self._start_movers()
-        if self.turns.system_task is None:
-            return (self.turns.task,)
-        return (self.turns.task, self.turns.system_task)
-
-    def _start_movers(self) -> Sequence[Mover]:
-        if self.task is not None:
-            return (self.task,)
-        if self.spawned:
-            return ()
-        # Not started yet: it is behind whoever starts its siblings one after the other.
-        starter = self.parent.starter if self.parent is not None else None
-        return () if starter is None else (starter,)
-
-    # As a resource of the wait-for graph: its start
-
-    def wait_label(self) -> str:
-        """Return its name."""
-        return self.name
-
-    def movers(self) -> tuple[bool, Sequence[Mover]]:
-        """Return who must move before it is ready."""
-        return False, () if self.turns is not None else self._start_movers()
-
-    # As a responder
-
-    def offer(self, request: Request) -> bool:
-        """Take `request`, or give it an outcome; False if it must wait for room."""
-        box = self._box
-        request.responder = self
-        if self._closed:
-            request.gone(self.gone_text())
-        elif self.stop is not None and not self.may_enter_while_ending(request):
-            request.refuse("ending")
-        elif self.turns is not None and not box.data:
-            self.desk.admit(request)
-        elif not box.full:
-            box.put_request(request, _clock.slice_clock())
-        elif box.overflow == "wait":
-            return False
-        else:
-            request.refuse("busy")
-        return True
-
-    def cancel_request(self, request: Request) -> None:
-        """Cancel a request wherever it is: in the lane, waiting for a job slot, or running."""
-        if request.job is not None:
-            self.desk.cancel(request)
-            return
-        if self._box.requests and self._box.remove(request):
-            self.admit_head()
-        request.finish(request.cancelled())
-        request.exit()
-
-    def request_movers(self, request: Request) -> tuple[bool, Sequence[Mover]]:
-        """Return who must move before `request` is done."""
-        if request.job is not None:
-            return self.desk.movers(request)
-        return False, (self._box,)
-
-    # As the host of the turns and of the job desk
-
-    def admit_head(self) -> None:
-        """Admit the job requests at the head of the data lane."""
-        if self.turns is None:
-            return
-        while self._box.data and (request := self._box.head_request()) is not None:
-            self._box.take()
-            self.desk.admit(request)
-
-    def handle_other(self, message: BusMessage) -> Callable[[], Awaitable[None]] | None:
-        """Take a message that is in no handler table; return what is left to run for it."""
-        if isinstance(message, BusActivateWorkerMessage):
-            return self._activate(message)
-        if isinstance(message, BusDeactivateWorkerMessage):
-            self._switch(False, None)
-            return partial(self.worker._call_hook, "on_deactivated")
-        if isinstance(message, BusJobUpdateRequestMessage):
-            return self._find_job(message)
-        self.reject(message, "unhandled" if self.active else "inactive")
-        return None
-
-    def _activate(self, message: BusActivateWorkerMessage) -> Callable[[], Awaitable[None]] | None:
-        try:
-            args = self._fit(message.args)
-        except _payloads.MISFIT:
-            self.reject(message, "bad payload")
-            return None
-        self._switch(True, message.args)
-        return partial(self.worker._call_hook, "on_activated", args)
-
-    def _fit(self, args: dict[str, Any] | None) -> Any:
-        wanted = annotated_types(type(self.worker).on_activated, 1)[0]
-        return fit(args, wanted) if isinstance(wanted, type) and attrs.has(wanted) else args
-
-    def _switch(self, active: bool, args: dict[str, Any] | None) -> None:
-        self.active = active
-        self.activation_args = args
-        entry = self.context.registry.get(self.name)
-        if entry is not None:
-            self.context.registry.update(attrs.evolve(entry, active=active))
-
-    def _find_job(
-        self, message: BusJobUpdateRequestMessage
-    ) -> Callable[[], Awaitable[None]] | None:
-        for request, job in self.desk.running.items():
-            if request.id == message.job_id and request.requester == message.source:
-                return partial(self.worker._call_hook, "on_job_update_requested", job)
-        # The job is over, and its requester knows: nothing is lost.
-        return None
-
-    @property
-    def handlers(self) -> Mapping[str, JobHandler]:
-        """The job handlers of the present incarnation."""
-        return self.table.jobs
-
-    @property
-    def capacity(self) -> int:
-        """How many requests may wait for a job slot."""
-        return self._box.capacity
-
-    @property
-    def max_concurrent_jobs(self) -> int:
-        """How many jobs run at once."""
-        limit: int = self.worker._max_concurrent_jobs
-        return limit
-
-    @property
-    def cancel_grace(self) -> float:
-        """How long an interrupted handler may unwind, in seconds."""
-        return self.context.cancel_grace
-
-    @property
-    def observers(self) -> Observers:
-        """The instruments."""
-        return self.bus.observers
-
-    def start_job(self, run: Callable[[Job], Coroutine[Any, Any, None]], job: Job) -> None:
-        """Run `job` in a task of its own."""
-        assert self.nursery is not None
-        self.nursery.start_soon(run, job, name=f"job {job.name} of {self.path}")
-
     def gone_text(self) -> str:
         """Say why the worker's jobs end with it."""
         reason = self.stop_reason
         return "it failed" if reason is None else str(reason)
-
-    def job_exited(self) -> None:
-        """Take note that a job's task is about to end."""
-        if self.stop is not None:
-            self._box.wake()
-
-    def report_stuck(self, what: str, seconds: float, task: trio.lowlevel.Task) -> None:
-        """Report a handler that does not react to its cancellation."""
-        self.context.report_stuck(f"{what} of {self.path}", seconds, task)
 
     # Watching others
 
@@ -630,7 +354,7 @@ class Slot(Node):
         """Tell the worker, on its system lane, that a watched worker is ready."""
         if self.worker._hears("on_worker_ready"):
             data = self.context.registry.ready_data(name)
-            self._notify(WatchedReady(source=name, target=self.name, data=data))
+            self.notify(WatchedReady(source=name, target=self.name, data=data))
 
     def watch(self, name: str) -> None:
         """Call the worker's `on_worker_ready` whenever `name` becomes ready."""
@@ -672,13 +396,9 @@ class Slot(Node):
             settled.set()
 
         data = WorkerErrorData(child, f"{type(error).__name__}: {error}", error)
-        self._notify(ChildFailed(source=child, target=self.name, data=data, settle=settle))
+        self.notify(ChildFailed(source=child, target=self.name, data=data, settle=settle))
         await settled.wait()
         return verdict[0]
-
-    def _notify(self, notice: BusSystemMessage) -> None:
-        self._box.put_system(notice)
-        self.wake_system(notice)
 
     def start_error(self) -> WorkerGoneError:
         """Return the error for whoever waited for a start that did not come."""

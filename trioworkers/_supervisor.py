@@ -82,7 +82,7 @@ class Supervisor:
 
     def _create(self, source: Any, restart: Restart | None) -> Slot:
         worker = _make(source)
-        if worker._slot is not None and not worker._slot.over:
+        if worker._slot is not None and not worker._slot.closed:
             raise RuntimeError(
                 f"worker {worker.name!r} was added already: make another object for a second worker"
             )
@@ -163,7 +163,7 @@ class Supervisor:
         if errors:
             error = errors[0] if len(errors) == 1 else ExceptionGroup("it failed", errors)
             handled = await self._node.tell_failed(child.name, error)
-        if again and not child.over:
+        if again and not child.closed:
             await self._restart(child, errors)
         elif errors and child.restart is not Restart.TEMPORARY and not handled and not again:
             self._node.fail(errors)
@@ -257,12 +257,12 @@ class Supervisor:
         for slot in group:
             if slot.restart is Restart.TEMPORARY or slot.dismissed:
                 slot.close()
-            elif not slot.over:
+            elif not slot.closed:
                 slot.rest_between_lives()
         # A checkpoint even without a delay: a restart in a cancelled scope must not go on.
         await trio.sleep(delay)
         for slot in group:
-            if not slot.over and self._renew(slot):
+            if not slot.closed and self._renew(slot):
                 slot.restarts += 1
                 self._spawn(slot)
                 await slot.wait_started()

@@ -1,0 +1,337 @@
+"""A job request while it is open: what requester and responder share.
+
+A `Request` is what the runtime knows of a job request; it rides beside the message.  The requester
+waits at its `ReplyBox`, the responder puts events and the outcome there.  Neither travels through
+a mailbox, so a reply cannot wait behind the handler that waits for it.
+
+Every request ends in exactly one outcome: `Request.finish` is the one place that sets it, and it
+sets it once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import attrs
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+
+from . import _payloads
+from ._bus import LocalBus
+from ._handlers import fit
+from ._mailbox import Mailbox
+from ._tree import Node
+from ._values import JobEvent, JobEventType, JobGroupEvent
+from ._waits import Mover, Resource, WaitGraph
+from .errors import (
+    BackpressureDeadlockError,
+    JobCancelledError,
+    JobError,
+    JobRefusedError,
+    JobRemoteError,
+    WorkerGoneError,
+)
+from .messages import (
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    JobStatus,
+)
+
+__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder"]
+
+EVENT_CAPACITY = 64
+"""How many events of a job, or of a group, wait for their reader before the producer does."""
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """How a request ended: a response, or an error to raise."""
+
+    status: JobStatus
+    response: Any = None
+    error: JobError | None = None
+
+
+class ReplyBox:
+    """Where the events and outcomes of one ask, job or group arrive, for one reader."""
+
+    __slots__ = ("_events", "_keeping", "_producers", "reader")
+
+    def __init__(self, keeping: bool) -> None:
+        """Start empty; without `keeping` events are discarded."""
+        self._events: deque[Any] | None = None
+        self._keeping = keeping
+        self._producers: OrderedDict[trio.lowlevel.Task, Any] | None = None
+        self.reader: trio.lowlevel.Task | None = None
+
+    def poke(self) -> None:
+        """Let the reader look again."""
+        if self.reader is not None:
+            reader, self.reader = self.reader, None
+            reschedule(reader)
+
+    def take(self) -> Any:
+        """Return the next event, or None."""
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if self._producers:
+            task, following = self._producers.popitem(last=False)
+            self._events.append(following)
+            reschedule(task)
+        return event
+
+    def discard(self) -> None:
+        """Drop events from now on, and let go of producers that wait."""
+        self._keeping = False
+        self._events = None
+        producers, self._producers = self._producers, None
+        for task in producers or ():
+            reschedule(task)
+
+    async def put(self, event: Any) -> None:
+        """Hand `event` to the reader; wait while it is slow.  Checks nothing else."""
+        if not self._keeping:
+            return
+        if self._events is None:
+            self._events = deque()
+        if len(self._events) < EVENT_CAPACITY:
+            self._events.append(event)
+            self.poke()
+            return
+        if self._producers is None:
+            self._producers = OrderedDict()
+        producers, task = self._producers, current_task()
+        producers[task] = event
+
+        def abort(_raise_cancel: object) -> Abort:
+            del producers[task]
+            return Abort.SUCCEEDED
+
+        await wait_task_rescheduled(abort)
+
+    async def wait(self, waits: WaitGraph | None = None, resource: Resource | None = None) -> None:
+        """Wait for a poke.
+
+        Args:
+            waits: the graph to enter the wait in; None for a wait with a deadline of its own.
+            resource: what is waited for, in the graph.
+
+        Raises:
+            BackpressureDeadlockError: the wait would close a circle.
+            trio.BusyResourceError: another task is waiting here.
+        """
+        if self.reader is not None:
+            raise trio.BusyResourceError("another task is waiting for this job")
+        self.reader = task = current_task()
+        if waits is None or resource is None:
+            await wait_task_rescheduled(self._abort)
+            return
+        circle = waits.find_circle(task, resource)
+        if circle is not None:
+            self.reader = None
+            raise BackpressureDeadlockError(circle)
+        waits.edges[task] = resource
+        try:
+            await wait_task_rescheduled(self._abort)
+        finally:
+            del waits.edges[task]
+
+    def _abort(self, _raise_cancel: object) -> Abort:
+        self.reader = None
+        return Abort.SUCCEEDED
+
+
+class Responder(Protocol):
+    """What serves requests behind a name."""
+
+    def offer(self, request: Request) -> bool:
+        """Take `request`, or give it an outcome; False if it must wait for room."""
+        ...
+
+    def cancel_request(self, request: Request) -> None:
+        """Cancel a request that was taken."""
+        ...
+
+    def request_movers(self, request: Request) -> tuple[bool, Sequence[Mover]]:
+        """Return who must move before the request is done."""
+        ...
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """The mailbox whose room a request waits for."""
+        ...
+
+
+class Request:
+    """An open job request, and in the end its outcome."""
+
+    __slots__ = (
+        "box",
+        "bus",
+        "cancellable",
+        "cancelled_by",
+        "deadline",
+        "exited",
+        "grouped",
+        "id",
+        "job",
+        "label",
+        "late",
+        "name",
+        "outcome",
+        "payload",
+        "requester",
+        "responder",
+        "target",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        target: str,
+        name: str,
+        payload: Any,
+        box: ReplyBox,
+        *,
+        label: str | None = None,
+        cancellable: bool = True,
+        grouped: bool = False,
+    ) -> None:
+        """Make a request of `node`; nothing is sent yet."""
+        context = node.context
+        context.job_numbers += 1
+        self.id = f"{context.job_prefix}-{context.job_numbers}"
+        self.bus: LocalBus = context.bus
+        self.requester = node.name
+        self.target = target
+        self.name = name
+        self.payload = payload
+        self.box = box
+        self.label = label
+        self.cancellable = cancellable
+        self.grouped = grouped
+        self.deadline = trio.current_effective_deadline()
+        self.outcome: Outcome | None = None
+        # True once no handler runs for it, nor ever will.
+        self.exited = False
+        self.late = False
+        self.cancelled_by: tuple[str | None, str] | None = None
+        # The handler's side of it, once it was admitted.
+        self.job: Any = None
+        self.responder: Responder | None = None
+
+    # What the responder does with it
+
+    def finish(self, outcome: Outcome) -> None:
+        """Set the outcome; the first one wins."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.box.poke()
+            if self.bus.watched:
+                self.bus.tell(self._response(outcome))
+        if self.late:
+            self.bus.dead_letter(self._response(outcome), "late reply", self.requester)
+
+    def exit(self) -> None:
+        """Note that no handler runs for it, nor ever will."""
+        self.exited = True
+        self.box.poke()
+
+    def end(self, error: JobError, status: JobStatus) -> None:
+        """Give an outcome to a request that no handler runs for."""
+        self.finish(Outcome(status, error=error))
+        self.exit()
+
+    def refuse(self, reason: str, detail: str = "") -> None:
+        """Refuse it: no handler will run."""
+        self.end(JobRefusedError(self.target, self.name, reason, detail), JobStatus.FAILED)
+
+    def gone(self, reason: str) -> None:
+        """Tell that its worker is gone."""
+        self.end(WorkerGoneError(self.target, reason), JobStatus.ERROR)
+
+    def event(self, kind: JobEventType, data: dict[str, Any] | None) -> JobEvent | JobGroupEvent:
+        """Return an event as its reader gets it."""
+        return JobGroupEvent(self.target, kind, data) if self.grouped else JobEvent(kind, data)
+
+    # What the requester does with it
+
+    def cancel(self, reason: str | None, path: str) -> None:
+        """Cancel it at once, wherever it is."""
+        if self.exited or self.cancelled_by is not None:
+            return
+        self.cancelled_by = (reason, path)
+        if self.bus.watched:
+            self.bus.tell(
+                BusJobCancelMessage(
+                    source=self.requester, target=self.target, job_id=self.id, reason=reason
+                )
+            )
+        if self.responder is None:
+            self.exit()
+        else:
+            self.responder.cancel_request(self)
+
+    def cancelled(self) -> Outcome:
+        """Return the outcome of a cancelled request."""
+        reason, path = self.cancelled_by or (None, self.requester)
+        error = JobCancelledError(self.target, self.name, reason, path)
+        return Outcome(JobStatus.CANCELLED, error=error)
+
+    def result(self, wanted: Any) -> Any:
+        """Return the response as `wanted`, or raise the error.
+
+        Raises:
+            JobError: it did not complete, or the response does not fit `wanted`.
+        """
+        outcome = self.outcome
+        assert outcome is not None
+        if outcome.error is not None:
+            raise outcome.error
+        if wanted is dict:
+            return _payloads.as_plain(outcome.response)
+        if wanted is type(None):
+            return None
+        try:
+            return fit(outcome.response, wanted)
+        except _payloads.MISFIT as misfit:
+            raise JobRemoteError(
+                self.target, self.name, "TypeError", f"its response does not fit: {misfit}", ""
+            ) from misfit
+
+    # As messages, for those who watch
+
+    def message(self) -> BusJobRequestMessage:
+        """Return the request as a bus message."""
+        return BusJobRequestMessage(
+            source=self.requester,
+            target=self.target,
+            job_id=self.id,
+            job_name=self.name,
+            payload=self.payload,
+        )
+
+    def _response(self, outcome: Outcome) -> BusJobResponseMessage:
+        return BusJobResponseMessage(
+            source=self.target,
+            target=self.requester,
+            job_id=self.id,
+            status=outcome.status,
+            response=outcome.response,
+        )
+
+    # As a resource of the wait-for graph
+
+    def wait_label(self) -> str:
+        """Return the name of the worker that serves it."""
+        return self.target
+
+    def movers(self) -> tuple[bool, Sequence[Mover]]:
+        """Return who must move before it is done."""
+        if self.exited or self.responder is None:
+            return False, ()
+        return self.responder.request_movers(self)
