@@ -22,11 +22,11 @@ def test_recorded_schedules_reach_every_rule() -> None:
     seen: Counter[object] = Counter()
     for schedule, trace in RECORDED.values():
         events = {event for group in trace for event in group}
-        kinds = dict(schedule.children)
+        kind_of = dict(schedule.children)
         how = trace[-1][-1][0]
         seen[schedule.strategy, how] += 1
         seen[schedule.intensity, how] += 1
-        seen.update((schedule.strategy, kinds[e[1]], *e[2:], e[0]) for e in events if len(e) > 1)
+        seen.update((schedule.strategy, kind_of[e[1]], *e[2:], e[0]) for e in events if len(e) > 1)
     ends = ("supervisor_down", "supervisor_end")
     strategies = ("one_for_one", "one_for_all", "rest_for_one")
     kinds = ("permanent", "transient", "temporary")
