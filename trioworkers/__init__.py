@@ -10,12 +10,12 @@ from __future__ import annotations
 from . import abc as abc
 from . import errors as errors
 from . import messages as messages
+from ._asking import PendingJob as PendingJob
 from ._bus import LocalBus as LocalBus
 from ._handlers import handles as handles
 from ._handlers import job as job
 from ._job_groups import JobGroup as JobGroup
 from ._jobs import Job as Job
-from ._asking import PendingJob as PendingJob
 from ._mailbox import Overflow as Overflow
 from ._registry import Registry as Registry
 from ._runner import WorkerRunner as WorkerRunner

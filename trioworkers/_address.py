@@ -116,8 +116,10 @@ class Address(Node):
 
     def hears(self, message_type: type[BusMessage]) -> bool:
         """Tell whether a broadcast is for it now."""
-        return self.active and self.stop is None and (
-            message_type in self.table.data or message_type in self.table.system
+        return (
+            self.active
+            and self.stop is None
+            and (message_type in self.table.data or message_type in self.table.system)
         )
 
     def wake_system(self, message: BusSystemMessage) -> None:
@@ -144,7 +146,7 @@ class Address(Node):
         return self._is_above(item.requester)
 
     def _is_above(self, name: str) -> bool:
-        route = self.bus.route(name)
+        route: object = self.bus.route(name)
         return isinstance(route, Node) and any(node is self for node in route.chain())
 
     def reject(self, item: Any, reason: DeadLetterReason) -> None:
@@ -254,7 +256,7 @@ class Address(Node):
         return partial(self.worker._call_hook, "on_activated", args)
 
     def _fit(self, args: dict[str, Any] | None) -> Any:
-        wanted = annotated_types(type(self.worker).on_activated, 1)[0]
+        wanted = annotated_types(self.worker.__class__.on_activated, 1)[0]
         return fit(args, wanted) if isinstance(wanted, type) and attrs.has(wanted) else args
 
     def _switch(self, active: bool, args: dict[str, Any] | None) -> None:

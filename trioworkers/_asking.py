@@ -51,9 +51,7 @@ def check_payload(payload: object) -> None:
         TypeError: it is something else.
     """
     if not (
-        payload is None
-        or isinstance(payload, dict)
-        or attrs.has(cast("type[Any]", type(payload)))
+        payload is None or isinstance(payload, dict) or attrs.has(cast("type[Any]", type(payload)))
     ):
         raise TypeError(f"a payload is a dict, an attrs object or None, not {payload!r}")
 
@@ -224,7 +222,9 @@ class PendingJob(Generic[R]):
             RuntimeError: it has no outcome yet.
         """
         if self._request.outcome is None:
-            raise RuntimeError(f"job {self._request.name!r} has no outcome yet: leave its block first")
+            raise RuntimeError(
+                f"job {self._request.name!r} has no outcome yet: leave its block first"
+            )
         return cast("R", self._request.result(self._wanted))
 
     async def __aenter__(self) -> PendingJob[R]:

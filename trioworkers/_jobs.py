@@ -19,6 +19,7 @@ from . import _payloads
 from ._bus import LocalBus
 from ._handlers import JobHandler
 from ._requests import Outcome, Request
+from ._tree import leaves
 from ._values import JobEventType
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
@@ -51,13 +52,13 @@ class Job:
     """
 
     __slots__ = (
-        "_request",
         "_streamed",
         "deadline",
         "handler",
         "id",
         "name",
         "payload",
+        "request",
         "requester",
         "scope",
         "task",
@@ -73,7 +74,7 @@ class Job:
         self.handler = handler
         self.scope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
-        self._request = request
+        self.request = request
         self._streamed: Any = _NO_STREAM
 
     async def update(self, data: dict[str, Any] | None = None, *, urgent: bool = False) -> None:
@@ -107,7 +108,9 @@ class Job:
 
     async def _stream(self, kind: JobEventType, data: dict[str, Any] | None) -> None:
         if self._streamed is not _NO_STREAM:
-            raise RuntimeError(f"the stream of job {self.name!r} has ended: send no {kind} after it")
+            raise RuntimeError(
+                f"the stream of job {self.name!r} has ended: send no {kind} after it"
+            )
         await self._emit(kind, data, functools.partial(_EVENT_MESSAGES[kind], data=data))
 
     async def _emit(
@@ -115,7 +118,7 @@ class Job:
     ) -> None:
         if data is not None and not isinstance(data, dict):
             raise TypeError(f"{kind} takes a dict, not {data!r} of type {type(data).__name__}")
-        request = self._request
+        request = self.request
         if request.exited:
             raise RuntimeError(f"job {self.name!r} has ended: send its events before it returns")
         await request.bus.pause()
@@ -140,8 +143,10 @@ class Job:
             return self._streamed
         if returned is None:
             return {}
-        if isinstance(returned, dict) or attrs.has(cast("type[Any]", type(returned))):
-            return returned
+        if isinstance(returned, dict) or attrs.has(
+            cast("type[attrs.AttrsInstance]", type(returned))
+        ):
+            return cast("Any", returned)
         raise TypeError(
             f"job {self.name!r} returned {returned!r}: return a dict, an attrs object or None"
         )
@@ -154,7 +159,11 @@ class JobHost(Protocol):
     bus: LocalBus
     worker: Any
     active: bool
-    max_concurrent_jobs: int
+
+    @property
+    def max_concurrent_jobs(self) -> int:
+        """How many jobs run at once."""
+        ...
 
     @property
     def handlers(self) -> Mapping[str, JobHandler]:
@@ -255,7 +264,7 @@ class JobDesk:
 
     async def serve(self, job: Job) -> None:
         """Run the handler of `job`, and turn whatever happens into the one outcome."""
-        request = job._request  # noqa: SLF001 - the two sides of one thing  # pyright: ignore[reportPrivateUsage]
+        request = job.request
         job.task = current_task()
         observers = request.bus.observers
         if observers.job_started:
@@ -331,9 +340,7 @@ class JobDesk:
 
 
 def _misfit_text(misfit: BaseException) -> str:
-    if isinstance(misfit, BaseExceptionGroup):
-        return "; ".join(_misfit_text(inner) for inner in misfit.exceptions)
-    return str(misfit)
+    return "; ".join(str(leaf) for leaf in leaves(misfit))
 
 
 def _failed(request: Request, error: Exception) -> Outcome:

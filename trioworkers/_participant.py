@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar, overload
 
 from . import _asking
-from ._job_groups import JobGroup
 from ._asking import PendingJob
+from ._job_groups import JobGroup
 from ._jobs import Job
 from ._tree import Node
 from .messages import BusMessage

@@ -13,13 +13,13 @@ import trio
 from trio.lowlevel import current_task
 
 from ._bus import LocalBus
-from ._requests import Request
 from ._participant import Participant
 from ._registry import Registry
+from ._requests import Request
 from ._signals import stop_signals
 from ._slot import Slot
 from ._supervisor import Supervisor
-from ._tree import Context, Node, leaves
+from ._tree import Context, Node, leaves, split
 from ._values import Backoff, Restart, RunnerStatistics, StopReason, Strategy, WorkerState
 from ._watchdog import Watchdog, report_stuck
 from ._worker import Worker
@@ -429,9 +429,7 @@ class WorkerRunner(Participant):
         with stop_signals(self._signals, end, cancel):
             return await self.serve(auto_end, task_status)
 
-    async def serve(
-        self, auto_end: bool, task_status: trio.TaskStatus[WorkerRunner]
-    ) -> StopReason:
+    async def serve(self, auto_end: bool, task_status: trio.TaskStatus[WorkerRunner]) -> StopReason:
         """Run without signal handlers; what `run` and `open_runner` are made of."""
         if self._state is not _BEFORE:
             raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
@@ -607,7 +605,7 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
                 "open_runner() must be left in the task that entered it: do not split the block "
                 "over two tasks, and do not yield inside it except in a fixture that trio runs"
             )
-        cancelled, own = _split(error)
+        cancelled, own = split(error, trio.Cancelled)
         if error is None:
             await self._runner.end("the block was left")
         elif own is None:
@@ -624,15 +622,6 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
         if own is not None and own is not error:
             raise own
         return absorbed and own is None
-
-
-def _split(error: BaseException | None) -> tuple[BaseException | None, BaseException | None]:
-    """Return what of `error` is cancellation, and what is not."""
-    if isinstance(error, trio.Cancelled):
-        return error, None
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return None, error
 
 
 def open_runner(

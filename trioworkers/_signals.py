@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -22,7 +22,7 @@ __all__ = ["stop_signals"]
 @contextmanager
 def stop_signals(
     signals: Sequence[signal.Signals], on_end: Callable[[], None], on_cancel: Callable[[], None]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Handle `signals` within the block.
 
     Args:

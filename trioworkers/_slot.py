@@ -21,7 +21,7 @@ from trio.lowlevel import current_task
 from . import _clock
 from ._address import Address
 from ._handlers import ChildFailed, WatchedReady
-from ._tree import Context, Node, leaves
+from ._tree import Context, Node, leaves, split
 from ._turns import Turns
 from ._values import (
     DeadLetterReason,
@@ -40,6 +40,7 @@ from .messages import BusWorkerReadyMessage
 __all__ = ["Slot"]
 
 logger = logging.getLogger("trioworkers")
+
 
 class Slot(Address):
     """One worker in the tree."""
@@ -261,9 +262,7 @@ class Slot(Address):
             text = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
             self.stop = StopReason("failed", text, self.path)
             self.set_cut_off()
-        if isinstance(error, BaseExceptionGroup):
-            return error.split(Exception)[1]
-        return None if isinstance(error, Exception) else error
+        return split(error, Exception)[1]
 
     async def _clean_up(
         self, errors: list[Exception], rest: BaseException | None

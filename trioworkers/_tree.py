@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 import trio
@@ -21,7 +21,7 @@ from ._bus import LocalBus
 from ._registry import Registry
 from ._values import Restart, StopReason
 
-__all__ = ["Context", "Node", "Supervision", "leaves"]
+__all__ = ["Context", "Node", "Supervision", "leaves", "split"]
 
 
 class Supervision(Protocol):
@@ -55,7 +55,7 @@ class Context:
     forget: Callable[[Node], None]
     report_stuck: Callable[[str, float, trio.lowlevel.Task], None]
     random: random.Random = attrs.field(factory=random.Random)
-    shields: dict[trio.CancelScope, Node] = attrs.field(factory=dict)
+    shields: dict[trio.CancelScope, Node] = attrs.field(factory=dict["trio.CancelScope", "Node"])
     job_numbers: int = 0
     job_prefix: str = ""
 
@@ -227,7 +227,7 @@ class Node(ABC):
         top.set_cut_off()
 
     @contextmanager
-    def shielded(self) -> Iterator[trio.CancelScope]:
+    def shielded(self) -> Generator[trio.CancelScope]:
         """Shield a clean-up until the cut-off of this node."""
         deadline = self.cut_off()
         if deadline == inf and trio.current_effective_deadline() == -inf:
@@ -244,7 +244,16 @@ class Node(ABC):
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions in a group of groups; an exception that is no group yields itself."""
     if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from leaves(inner)
     else:
         yield error
+
+
+def split(
+    error: BaseException | None, kinds: type[BaseException]
+) -> tuple[BaseException | None, BaseException | None]:
+    """Return what of `error` is of `kinds`, and what is not; a group is split."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).split(kinds)
+    return (error, None) if isinstance(error, kinds) else (None, error)

@@ -45,7 +45,11 @@ class TurnHost(Protocol):
     path: str
     name: str
     active: bool
-    mailbox: Mailbox
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The mailbox whose messages are handled."""
+        ...
 
     @property
     def cancel_grace(self) -> float:
@@ -136,9 +140,7 @@ class Turns:
             self._interrupt()
         if not self.system_busy:
             self.system_busy = True
-            self._nursery.start_soon(
-                self._run_system, name=f"system lane of {self._host.path}"
-            )
+            self._nursery.start_soon(self._run_system, name=f"system lane of {self._host.path}")
 
     def _interrupt(self) -> None:
         if self.unwinding is None and self.turn is not None:
@@ -206,7 +208,8 @@ class Turns:
         until = clock() + SLICE
         left = SENDS_PER_PASS
         while data and not box.preempt:
-            message = self.in_hand = data.popleft()
+            message: BusMessage = data.popleft()
+            self.in_hand = message
             if (box.waiting or box.requests) and type(message) not in _SWITCHES:
                 self._move_up()
             handler = handlers.get(type(message)) if self._host.active else None
