@@ -31,7 +31,7 @@ STOREYS: list[list[str]] = [
         "ui",
     ],
     ["_supervisor"],
-    ["_signals", "_watchdog", "_runner"],
+    ["_signals", "_watchdog", "_root", "_runner", "_open_runner"],
     ["proxies", "brokers", "hub"],
     ["_cli", "dashboard", "instruments", "testing", "__main__"],
 ]

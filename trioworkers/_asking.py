@@ -91,10 +91,13 @@ async def post(request: Request) -> None:
         request.end(UnknownWorkerError(request.target), JobStatus.ERROR)
     elif not route.offer(request):
         assert route.mailbox is not None
+        request.sender = current_task()
         try:
             await bus.wait_for_room(route.mailbox, request)
         except BackpressureDeadlockError as error:
             request.refuse("deadlock", " -> ".join(error.cycle))
+        finally:
+            request.sender = None
 
 
 async def wait_done(request: Request) -> None:
@@ -248,6 +251,9 @@ class PendingJob(Generic[R]):
 
     async def __aexit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         """Wait for the outcome, or cancel the job."""
+        await self._finish(error)  # noqa: ASYNC102 - waits as a nursery does
+
+    async def _finish(self, error: BaseException | None) -> None:
         request = self._request
         given_up = self._iterated and request.outcome is None
         if error is not None or given_up:
@@ -296,6 +302,9 @@ class PendingJob(Generic[R]):
         A cancellation point.  Has no effect when the job has ended.
         """
         request = self._request
+        if request.outcome is not None:
+            await request.bus.pause()
+            return
         message = BusJobUpdateRequestMessage(
             source=request.requester, target=request.target, job_id=request.id
         )

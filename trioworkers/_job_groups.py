@@ -47,7 +47,8 @@ class JobGroup(Generic[R]):
         self._requests: dict[str, Request] | None = None
         self._iterated = False
         self._raised = False
-        self._cancelling = False
+        if cancel_on_error:
+            self._box.failed = self._cancel_others
 
     @property
     def _opened(self) -> dict[str, Request]:
@@ -98,8 +99,9 @@ class JobGroup(Generic[R]):
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
             for request in self._requests.values():
-                await post(request)
-                self._look_for_errors()
+                # A member that failed meanwhile has cancelled the rest.
+                if request.outcome is None:
+                    await post(request)
         except BaseException as error:
             await self._leave(error)  # noqa: ASYNC102 - shielded, with a deadline
             raise
@@ -114,21 +116,16 @@ class JobGroup(Generic[R]):
         finally:
             close(requests)
 
-    def _look_for_errors(self) -> None:
-        if not self._cancel_on_error or self._cancelling:
-            return
-        for name, request in self._opened.items():
-            outcome = request.outcome
-            if outcome is not None and outcome.error is not None:
-                self._cancelling = True
-                for other in self._opened.values():
-                    if other.outcome is None:
-                        other.cancel(f"worker {name!r} failed: {outcome.error}", self._node.path)
-                return
+    def _cancel_others(self, failed: Request) -> None:
+        """Cancel the other members, in the step in which one failed."""
+        self._box.failed = None
+        error = cast("Outcome", failed.outcome).error
+        for other in self._opened.values():
+            if other.outcome is None:
+                other.cancel(f"worker {failed.target!r} failed: {error}", self._node.path)
 
     @property
     def _done(self) -> bool:
-        self._look_for_errors()
         return all(request.outcome is not None for request in self._opened.values())
 
     async def _wait(self) -> None:
@@ -137,6 +134,9 @@ class JobGroup(Generic[R]):
 
     async def __aexit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         """Wait for all outcomes, or cancel the jobs."""
+        await self._finish(error)  # noqa: ASYNC102 - waits as a nursery does
+
+    async def _finish(self, error: BaseException | None) -> None:
         if error is not None or (self._iterated and not self._done):
             await self._leave(error)
             if error is None:

@@ -5,99 +5,36 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType, TracebackType
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import trio
-from trio.lowlevel import current_task
 
 from ._bus import LocalBus
 from ._participant import Participant
 from ._registry import Registry
 from ._requests import Request
+from ._root import Root
 from ._signals import stop_signals
 from ._slot import Slot
 from ._supervisor import Supervisor
-from ._tree import Context, Node, leaves, split
+from ._tree import Context, Node, leaves
 from ._values import Backoff, Restart, RunnerStatistics, StopReason, Strategy, WorkerState
 from ._watchdog import Watchdog, report_stuck
 from ._worker import Worker
 from .abc import Instrument
 from .messages import (
-    BusAddWorkerMessage,
-    BusCancelMessage,
-    BusEndMessage,
-    BusMessage,
-    BusSystemMessage,
     check_name,
 )
 
-__all__ = ["RunnerEvent", "WorkerRunner", "open_runner"]
+__all__ = ["RunnerEvent", "WorkerRunner"]
 
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
 RunnerEvent: TypeAlias = Literal["on_ready"]
 
 _BEFORE = WorkerState.ADDED
-
-
-class _Root(Node):
-    """The node above the root workers, and what is behind the runner's name on the bus."""
-
-    __slots__ = ("changed", "errors", "registry")
-
-    mailbox = None
-
-    def __init__(self, name: str, context: Context) -> None:
-        super().__init__(name, None, context)
-        self.errors: list[Exception] = []
-        self.changed = trio.Event()
-
-    def end(self, reason: str | None, seconds: float, path: str) -> None:
-        self.note_end(reason, trio.current_time() + seconds, path)
-        self.changed.set()
-
-    def cancel(self, reason: str | None, path: str) -> None:
-        self.note_cancel(reason, path)
-        self.changed.set()
-
-    def child_stopped(self) -> None:
-        self.changed.set()
-
-    def fail(self, errors: list[Exception]) -> None:
-        self.errors.extend(errors)
-        text = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
-        self.stop = StopReason("failed", text, self.name)
-        self.set_cut_off()
-        assert self.life is not None
-        self.life.cancel(reason="a worker failed")
-
-    async def tell_failed(self, child: str, error: Exception) -> bool:
-        return False
-
-    # As a route of the bus
-
-    def hears(self, message_type: type[BusMessage]) -> bool:
-        return False
-
-    def wake_system(self, message: BusSystemMessage) -> None:
-        raise NotImplementedError("a runner has no mailbox")  # pragma: no cover
-
-    def offer(self, request: Request) -> bool:
-        request.refuse("unknown job", "a runner serves no jobs")
-        return True
-
-    def command(self, message: BusMessage) -> None:
-        source = self.context.bus.route(message.source)
-        path = source.path if isinstance(source, Node) else message.source
-        if isinstance(message, BusEndMessage):
-            self.end(message.reason, self.context.end_deadline, path)
-        elif isinstance(message, BusCancelMessage):
-            self.cancel(message.reason, path)
-        elif isinstance(message, BusAddWorkerMessage):
-            assert self.nursery is not None
-            self.nursery.start_soon(self.supervisor.add, (message.worker,), None)
 
 
 class WorkerRunner(Participant):
@@ -173,7 +110,7 @@ class WorkerRunner(Participant):
             report_stuck=report_stuck,
             job_prefix=suffix,
         )
-        self._root = _Root(self.name, self._context)
+        self._root = Root(self.name, self._context)
         self._state = _BEFORE
         self._stopped = trio.Event()
         self._announced = False
@@ -424,8 +361,9 @@ class WorkerRunner(Participant):
             raise ValueError(
                 f"runner {self.name!r} has no workers: add some, or pass auto_end=False"
             )
-        end = lambda: self._root.end("signal", self._context.end_deadline, self.name)  # noqa: E731
-        cancel = lambda: self._root.cancel("second signal", self.name)  # noqa: E731
+        root = self._root
+        end = partial(root.end, "a signal", self._context.end_deadline, self.name)
+        cancel = partial(root.cancel, "a second signal", self.name)
         with stop_signals(self._signals, end, cancel):
             return await self.serve(auto_end, task_status)
 
@@ -446,7 +384,7 @@ class WorkerRunner(Participant):
             # Held until everything is put away, then raised again as one flat group.
             try:
                 await self._run_tree(root.life, auto_end, task_status)
-            except BaseException as error:  # noqa: BLE001 - goes on in _close
+            except BaseException as error:  # noqa: ASYNC103, BLE001 - goes on in _close
                 rest = error
             watching.cancel()
             reason, problem = self._close(rest)
@@ -549,125 +487,3 @@ def _problem(
 
 def _make_supervisor(node: Node) -> Supervisor:
     return Supervisor(node, node.worker if isinstance(node, Slot) else node.context.runner)
-
-
-class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
-    """The runner in a task beside the block, so that only a crash reaches the block."""
-
-    def __init__(self, runner: WorkerRunner, workers: tuple[Any, ...]) -> None:
-        self._runner = runner
-        self._workers = workers
-        self._manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
-        self._task: trio.lowlevel.Task | None = None
-        self._crash: BaseException | None = None
-
-    async def __aenter__(self) -> WorkerRunner:
-        self._task = current_task()
-        await self._runner.add_workers(*self._workers)
-        self._nursery = await self._manager.__aenter__()
-        try:
-            await self._nursery.start(self._serve, name=f"runner {self._runner.name}")
-        except BaseException as error:
-            # Only a cancellation from outside gets here: `_serve` keeps its own errors.
-            await self._leave(error)
-            raise
-        if self._crash is not None:
-            await self._leave(None)
-            raise self._crash
-        return self._runner
-
-    async def _serve(self, *, task_status: trio.TaskStatus[WorkerRunner]) -> None:
-        assert self._nursery is not None
-        try:
-            await self._runner.serve(False, task_status)
-        except Exception as error:  # noqa: BLE001 - raised where the block ends
-            self._crash = error
-            if self._runner.entered:
-                self._nursery.cancel_scope.cancel(reason=f"runner {self._runner.name} failed")
-            else:
-                task_status.started(self._runner)
-
-    async def _leave(self, cancelled: BaseException | None) -> bool:
-        """Close the nursery; returns whether it was its own cancellation that `cancelled` is."""
-        trace = None if cancelled is None else cancelled.__traceback__
-        kind = None if cancelled is None else type(cancelled)
-        return bool(await self._manager.__aexit__(kind, cancelled, trace))
-
-    async def __aexit__(
-        self,
-        _type: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> bool:
-        if current_task() is not self._task:
-            raise RuntimeError(
-                "open_runner() must be left in the task that entered it: do not split the block "
-                "over two tasks, and do not yield inside it except in a fixture that trio runs"
-            )
-        cancelled, own = split(error, trio.Cancelled)
-        if error is None:
-            await self._runner.end("the block was left")
-        elif own is None:
-            await self._runner.cancel("the block was cancelled")
-        else:
-            await self._runner.cancel(f"the block raised {type(error).__name__}")
-        absorbed = await self._leave(cancelled)
-        if self._crash is not None:
-            crash = self._crash
-            if own is None:
-                raise crash
-            failures = [*leaves(own), *leaves(crash)]
-            raise BaseExceptionGroup(f"runner {self._runner.name} and its block failed", failures)
-        if own is not None and own is not error:
-            raise own
-        return absorbed and own is None
-
-
-def open_runner(
-    *workers: Any,
-    name: str | None = None,
-    bus: LocalBus | None = None,
-    end_deadline: float = 30.0,
-    cancel_grace: float = 5.0,
-    job_grace: float = 1.0,
-    strategy: Strategy = Strategy.ONE_FOR_ONE,
-    max_restarts: int = 3,
-    period: float = 5.0,
-) -> AbstractAsyncContextManager[WorkerRunner]:
-    """Open a runner for the time of a block: `async with open_runner(...) as runner`.
-
-    Entering and leaving are checkpoints.  Entered when every worker is ready.  Left normally, the
-    runner ends; left by an exception or a cancellation, it is cancelled.  `end` and `cancel` from
-    elsewhere do not cancel the block; a crash of a worker does.  Installs no signal handlers.
-    It must be left in the task that entered it.
-
-    Args:
-        workers: as for `WorkerRunner.add_workers`.
-        name: as for `WorkerRunner`, and so for the other keywords.
-        bus: a bus to share with another runner in this process.
-        end_deadline: seconds an end may take before it becomes a cancel.
-        cancel_grace: seconds that clean-ups may take after a cancel.
-        job_grace: seconds a requester that leaves waits for its job's handler to exit.
-        strategy: which root workers are restarted with one that stops.
-        max_restarts: how many restarts of root workers are allowed in `period`.
-        period: seconds in which restarts are counted.
-
-    Returns:
-        An async context manager that yields the `WorkerRunner`.
-
-    Raises:
-        ExceptionGroup: workers failed.  If only the block raised, its exception leaves as it is.
-    """
-    runner = WorkerRunner(
-        name,
-        bus=bus,
-        handle_sigint=False,
-        end_deadline=end_deadline,
-        cancel_grace=cancel_grace,
-        job_grace=job_grace,
-        strategy=strategy,
-        max_restarts=max_restarts,
-        period=period,
-    )
-    return _OpenRunner(runner, workers)

@@ -52,6 +52,7 @@ class Slot(Address):
         "_watched",
         "dismissed",
         "failures",
+        "introduced",
         "ready_at",
         "restart",
         "restarts",
@@ -86,6 +87,8 @@ class Slot(Address):
         # Failures in a row, for the supervisor's backoff.
         self.failures = 0
         self.ready_at: float | None = None
+        # Whether it was ever ready; if not, its failure belongs to whoever added it.
+        self.introduced = False
         parent.children[self.name] = self
         context.registry.starting(self.name, self)
 
@@ -174,12 +177,12 @@ class Slot(Address):
             await self._stopped.wait()
 
     async def wait_started(self) -> bool:
-        """Wait until it is ready (True) or has stopped for good (False)."""
-        while self.ready_at is None and not self.closed:
+        """Wait until it is ready (True), or the start that is going on has failed (False)."""
+        if self.ready_at is None and not self.closed:
             if self._ready is None or self._ready.is_set():
                 self._ready = trio.Event()
             await self._ready.wait()
-        return not self.closed
+        return self.ready_at is not None and not self.closed
 
     # One incarnation
 
@@ -197,7 +200,7 @@ class Slot(Address):
         # not a failure of the worker (an outer cancellation, KeyboardInterrupt) then goes on.
         try:
             await self._run_incarnation()
-        except BaseException as error:  # noqa: BLE001 - goes on below
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - goes on below
             rest = self._note_errors(error, errors)
         rest = await self._clean_up(errors, rest)
         self._end_incarnation(errors)
@@ -213,17 +216,27 @@ class Slot(Address):
                 return
             async with trio.open_nursery() as self.nursery:
                 self._begun = True
-                await self.worker._call_hook("on_start")
-                self.turns = Turns(self, self.worker, self.table, self.nursery)
-                self._become_ready()
-                await self.turns.run(self._first_activation())
+                try:
+                    await self._start_and_take_turns(self.nursery)
+                except Exception as error:
+                    self.stop = StopReason("failed", _text([error]), self.path)
+                    if self.children:
+                        await self.supervisor.stop_all(f"{self.name!r} failed")
+                    raise
                 self.nursery.cancel_scope.cancel(reason="the worker has ended")
+
+    async def _start_and_take_turns(self, nursery: trio.Nursery) -> None:
+        await self.worker._call_hook("on_start")
+        self.turns = Turns(self, self.worker, self.table, nursery)
+        self._become_ready()
+        await self.turns.run(self._first_activation())
 
     def _become_ready(self) -> None:
         assert self.turns is not None
         if self.state is WorkerState.STARTING:
             self._set_state(WorkerState.READY)
         self.ready_at = trio.current_time()
+        self.introduced = True
         if self._ready is not None:
             self._ready.set()
         self.context.registry.starting(self.name, None)
@@ -259,8 +272,7 @@ class Slot(Address):
                     leaf.add_note(f"in worker {self.path}")
                 errors.append(leaf)
         if errors:
-            text = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
-            self.stop = StopReason("failed", text, self.path)
+            self.stop = StopReason("failed", _text(errors), self.path)
             self.set_cut_off()
         return split(error, Exception)[1]
 
@@ -278,7 +290,7 @@ class Slot(Address):
                 await self.worker._call_hook("on_stop")
             if scope.cancelled_caught:
                 logger.warning("on_stop of %s was cut off after the grace period", self.path)
-        except BaseException as error:  # noqa: BLE001 - as in live()
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - as in live()
             more = self._note_errors(error, errors)
             rest = rest or more
         return rest
@@ -402,6 +414,10 @@ class Slot(Address):
     def start_error(self) -> WorkerGoneError:
         """Return the error for whoever waited for a start that did not come."""
         return WorkerGoneError(self.name, self.gone_text())
+
+
+def _text(errors: Sequence[Exception]) -> str:
+    return "; ".join(f"{type(each).__name__}: {each}" for each in errors)
 
 
 def _notes(error: BaseException) -> Sequence[str]:

@@ -62,7 +62,10 @@ class Supervisor:
         # Errors of children whose first start is being waited for.
         self._starting: dict[Slot, list[Exception]] = {}
         self._restarting: dict[Slot, trio.CancelScope] = {}
-        # Children that are being stopped for the restart of another one.
+        # All children in the order of starting.  Among them are, as in OTP, transient children
+        # that have ended normally: they start again together with their siblings.
+        self._order: list[Slot] = []
+        # Children that are being stopped for the sake of another one.
         self._stopping: dict[Slot, trio.Event] = {}
         self._restart_times: deque[tuple[float, BaseException]] = deque()
 
@@ -86,7 +89,15 @@ class Supervisor:
             raise RuntimeError(
                 f"worker {worker.name!r} was added already: make another object for a second worker"
             )
-        return Slot(worker, source, restart, self._node, self._context)
+        slot = Slot(worker, source, restart, self._node, self._context)
+        self._order.append(slot)
+        return slot
+
+    def _close(self, child: Slot, *, rests: bool = False) -> None:
+        """Close a child; one that `rests` keeps its place in the order of starting."""
+        child.close()
+        if not rests and child in self._order:
+            self._order.remove(child)
 
     async def start(self, slot: Slot) -> None:
         """Start a new child and wait until it is ready; raise what its first `on_start` raises."""
@@ -100,7 +111,7 @@ class Supervisor:
             # No circle can be closed here: the child has not made a step yet.
             waits.edges[task] = slot
             self._spawn(slot)
-            started = await slot.wait_started()
+            await slot.wait_started()
         except BaseException:
             slot.cancel("whoever added it was cancelled", self._node.path)
             raise
@@ -110,7 +121,7 @@ class Supervisor:
             self._starting.pop(slot, None)
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{slot.path} failed", errors)
-        if not started:
+        if not slot.introduced:
             raise slot.start_error()
 
     def _spawn(self, slot: Slot) -> None:
@@ -127,11 +138,11 @@ class Supervisor:
         stopped = self._stopping.get(child)
         if stopped is not None:
             stopped.set()
-        elif child in self._starting and child.ready_at is None:
+        elif child in self._starting and not child.introduced:
             self._starting[child].extend(errors)
-            child.close()
+            self._close(child)
         elif not errors and not self._is_restarted(child, failed=False):
-            child.close()
+            self._close(child, rests=self._may_rest(child))
         else:
             assert self._node.nursery is not None
             self._node.nursery.start_soon(
@@ -154,11 +165,19 @@ class Supervisor:
             return False
         return child.restart is Restart.PERMANENT or (child.restart is Restart.TRANSIENT and failed)
 
+    def _may_rest(self, child: Slot) -> bool:
+        return (
+            child.restart is Restart.TRANSIENT
+            and self._settings.strategy is not Strategy.ONE_FOR_ONE
+            and not child.dismissed
+            and not self._node.stopping
+        )
+
     async def _settle(self, child: Slot, errors: list[Exception]) -> None:
         """Decide what an exit leads to: nothing, a restart, or the failure of the node."""
         again = self._is_restarted(child, failed=bool(errors))
         if not again:
-            child.close()
+            self._close(child)
         handled = False
         if errors:
             error = errors[0] if len(errors) == 1 else ExceptionGroup("it failed", errors)
@@ -183,12 +202,12 @@ class Supervisor:
             for each in group:
                 self._restarting[each] = scope
             try:
-                await self._stop(reversed([each for each in group if each is not child]), child)
+                others = [each for each in reversed(group) if each is not child]
+                await self._stop(others, f"restarted with {child.name!r}")
                 await self._start_again(group, delay)
             finally:
-                for each in group:
-                    if self._restarting.get(each) is scope:
-                        del self._restarting[each]
+                for each in [each for each, by in self._restarting.items() if by is scope]:
+                    del self._restarting[each]
 
     def _may_restart(self, cause: BaseException) -> bool:
         now = trio.current_time()
@@ -200,12 +219,10 @@ class Supervisor:
 
     async def _give_up(self, child: Slot) -> None:
         """Stop all children in reverse order, then let the node fail."""
-        self._node.set_cut_off()
-        child.close()
-        others = [each for each in self._node.children.values() if isinstance(each, Slot)]
-        await self._stop(reversed(others), child)
-        for each in others:
-            each.close()
+        for scope in set(self._restarting.values()):
+            scope.cancel(reason="the supervisor gives up")
+        self._close(child)
+        await self.stop_all("the supervisor gives up")
         error = RestartIntensityExceeded(
             self._node.path,
             self._settings.max_restarts,
@@ -230,16 +247,25 @@ class Supervisor:
         strategy = self._settings.strategy
         if strategy is Strategy.ONE_FOR_ONE:
             return [child]
-        supervised = [
-            each
-            for each in self._node.children.values()
-            if isinstance(each, Slot) and each.restart is not None
-        ]
+        supervised = [each for each in self._order if each.restart is not None]
         if strategy is Strategy.REST_FOR_ONE:
             return supervised[supervised.index(child) :]
         return supervised
 
-    async def _stop(self, children: Iterable[Slot], cause: Slot) -> None:
+    async def stop_all(self, reason: str) -> None:
+        """Cancel and close all children one after the other, in reverse order of starting.
+
+        They have one cut-off together; who ignores it is left to the nursery.
+        """
+        self._node.set_cut_off()
+        children = self._order[::-1]
+        with trio.CancelScope(shield=True, deadline=self._node.cut_off()):
+            await self._stop(children, reason)
+        for child in children:
+            if child.task is None:
+                self._close(child)
+
+    async def _stop(self, children: Iterable[Slot], reason: str) -> None:
         """Cancel children one after the other, and wait until each has exited."""
         for child in children:
             if child.task is None:
@@ -247,7 +273,7 @@ class Supervisor:
             stopped = self._stopping[child] = trio.Event()
             try:
                 dismissed = child.dismissed
-                child.cancel(f"restarted with {cause.name!r}", self._node.path)
+                child.cancel(reason, self._node.path)
                 child.dismissed = dismissed
                 await stopped.wait()
             finally:
@@ -256,16 +282,39 @@ class Supervisor:
     async def _start_again(self, group: list[Slot], delay: float) -> None:
         for slot in group:
             if slot.restart is Restart.TEMPORARY or slot.dismissed:
-                slot.close()
+                self._close(slot)
             elif not slot.closed:
                 slot.rest_between_lives()
         # A checkpoint even without a delay: a restart in a cancelled scope must not go on.
         await trio.sleep(delay)
         for slot in group:
-            if not slot.closed and self._renew(slot):
-                slot.restarts += 1
-                self._spawn(slot)
-                await slot.wait_started()
+            # Who left the order meanwhile was told to stop.
+            if slot in self._order and not await self._start_one_again(slot):
+                # Its failure starts the group again.
+                return
+
+    async def _start_one_again(self, slot: Slot) -> bool:
+        if slot.closed:
+            slot = self._wake_resting(slot)
+        elif not self._renew(slot):
+            return False
+        slot.restarts += 1
+        self._spawn(slot)
+        return await slot.wait_started() or slot.dismissed
+
+    def _wake_resting(self, rested: Slot) -> Slot:
+        """Give a child that has ended normally a new slot in its old place."""
+        slot = Slot(_make(rested.source), rested.source, rested.restart, self._node, self._context)
+        slot.introduced = True
+        slot.restarts = rested.restarts
+        self._order[self._order.index(rested)] = slot
+        self._restarting[slot] = self._restarting.pop(rested)
+        rank = {each.name: place for place, each in enumerate(self._order)}
+        children = self._node.children
+        self._node.children = {
+            name: children[name] for name in sorted(children, key=rank.__getitem__)
+        }
+        return slot
 
     def _renew(self, slot: Slot) -> bool:
         """Give `slot` its next object; a function that fails counts as a failed start."""
@@ -286,7 +335,7 @@ class Supervisor:
 
     def withdraw(self, child: Slot) -> None:
         """Close a child that is told to stop while it does not run."""
-        child.close()
+        self._close(child)
         scope = self._restarting.pop(child, None)
         if scope is not None and scope not in self._restarting.values():
             scope.cancel(reason="nobody is left to restart")

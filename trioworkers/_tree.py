@@ -35,6 +35,10 @@ class Supervision(Protocol):
         """Take note that an incarnation of a child has exited."""
         ...
 
+    async def stop_all(self, reason: str) -> None:
+        """Cancel all children one after the other, in reverse order of starting."""
+        ...
+
     def withdraw(self, child: Any) -> None:
         """Take note that a child which is not running is to stop."""
         ...

@@ -1,0 +1,90 @@
+"""The root of a worker tree, and what is behind the runner's name on the bus."""
+
+from __future__ import annotations
+
+import trio
+
+from ._requests import Request
+from ._tree import Context, Node
+from ._values import StopReason
+from .messages import (
+    BusAddWorkerMessage,
+    BusCancelMessage,
+    BusEndMessage,
+    BusMessage,
+    BusSystemMessage,
+)
+
+__all__ = ["Root"]
+
+
+class Root(Node):
+    """The node above the root workers of a runner."""
+
+    """The node above the root workers, and what is behind the runner's name on the bus."""
+
+    __slots__ = ("changed", "errors", "registry")
+
+    mailbox = None
+
+    def __init__(self, name: str, context: Context) -> None:
+        """Make the root of an empty tree."""
+        super().__init__(name, None, context)
+        self.errors: list[Exception] = []
+        self.changed = trio.Event()
+
+    def end(self, reason: str | None, seconds: float, path: str) -> None:
+        """Begin to end everything; cancel after `seconds`."""
+        self.note_end(reason, trio.current_time() + seconds, path)
+        self.changed.set()
+
+    def cancel(self, reason: str | None, path: str) -> None:
+        """Cut off everything, now."""
+        self.note_cancel(reason, path)
+        self.changed.set()
+
+    def child_stopped(self) -> None:
+        """Take note that a root worker has stopped for good."""
+        self.changed.set()
+
+    def fail(self, errors: list[Exception]) -> None:
+        """Cancel everything: nobody handled these errors, and the runner raises them."""
+        self.errors.extend(errors)
+        text = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+        self.stop = StopReason("failed", text, self.name)
+        self.set_cut_off()
+        assert self.life is not None
+        self.life.cancel(reason="a worker failed")
+
+    async def tell_failed(self, child: str, error: Exception) -> bool:
+        """Handle no failure: a runner has no hook for it."""
+        del child, error
+        return False
+
+    # As a route of the bus
+
+    def hears(self, message_type: type[BusMessage]) -> bool:
+        """Hear no broadcasts."""
+        del message_type
+        return False
+
+    def wake_system(self, message: BusSystemMessage) -> None:
+        """Never called: there is no mailbox."""
+        raise NotImplementedError  # pragma: no cover
+
+    def offer(self, request: Request) -> bool:
+        """Refuse: a runner serves no jobs."""
+        request.refuse("unknown job", "a runner serves no jobs")
+        return True
+
+    def command(self, message: BusMessage) -> None:
+        """End or cancel everything, or add a worker."""
+        source = self.context.bus.route(message.source)
+        path = source.path if isinstance(source, Node) else message.source
+        if isinstance(message, BusEndMessage):
+            self.end(message.reason, self.context.end_deadline, path)
+        elif isinstance(message, BusCancelMessage):
+            self.cancel(message.reason, path)
+        elif isinstance(message, BusAddWorkerMessage):
+            assert self.nursery is not None
+            self.nursery.start_soon(self.supervisor.add, (message.worker,), None)
