@@ -9,6 +9,7 @@ import functools
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol, cast
 
 import attrs
@@ -300,7 +301,9 @@ class JobDesk:
             error = WorkerGoneError(request.target, self._host.gone_text())
             request.finish(Outcome(JobStatus.ERROR, error=error))
         request.exit()
-        self._start_waiting()
+        # When the worker is being cut off, those who wait are for its next incarnation.
+        if self.queue and trio.current_effective_deadline() > -inf:
+            self._start_waiting()
         self._host.job_exited()
 
     def cancel(self, request: Request) -> None:
