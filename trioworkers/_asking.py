@@ -131,7 +131,7 @@ async def withdraw(node: Node, requests: Sequence[Request], error: BaseException
 
     The wait is shielded and bounded by `job_grace` and by the requester's own cut-off.
     """
-    reason = getattr(error, "reason", None) or "its requester left"
+    reason = (error.reason if isinstance(error, trio.Cancelled) else None) or "its requester left"
     for request in requests:
         request.cancel(reason, node.path)
     if all(request.exited for request in requests):

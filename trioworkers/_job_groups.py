@@ -109,6 +109,7 @@ class JobGroup(Generic[R]):
 
     async def _leave(self, error: BaseException | None) -> None:
         self._box.discard()
+        self._box.failed = None
         requests = tuple(self._opened.values())
         try:
             if requests:

@@ -199,7 +199,7 @@ class Participant:
         """
         if name is not None:
             job, payloads = name, _same_for_all(members, payload)
-        elif len(members) == 2 and isinstance(members[1], Mapping):
+        elif len(members) == 2 and isinstance(members[1], Mapping) and payload is None:
             job, payloads = members
         else:
             raise TypeError(

@@ -11,7 +11,7 @@ sets it once.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -58,7 +58,7 @@ class Outcome:
 class ReplyBox:
     """Where the events and outcomes of one ask, job or group arrive, for one reader."""
 
-    __slots__ = ("_events", "_keeping", "_producers", "reader")
+    __slots__ = ("_events", "_keeping", "_producers", "failed", "reader")
 
     def __init__(self, keeping: bool) -> None:
         """Start empty; without `keeping` events are discarded."""
@@ -66,6 +66,8 @@ class ReplyBox:
         self._keeping = keeping
         self._producers: OrderedDict[trio.lowlevel.Task, Any] | None = None
         self.reader: trio.lowlevel.Task | None = None
+        # Called with each request that did not complete, in the step of its outcome.
+        self.failed: Callable[[Request], None] | None = None
 
     def poke(self) -> None:
         """Let the reader look again."""
@@ -85,12 +87,13 @@ class ReplyBox:
         return event
 
     def discard(self) -> None:
-        """Drop events from now on, and let go of producers that wait."""
+        """Drop events from now on, and let go of everybody who waits here."""
         self._keeping = False
         self._events = None
         producers, self._producers = self._producers, None
         for task in producers or ():
             reschedule(task)
+        self.poke()
 
     async def put(self, event: Any) -> None:
         """Hand `event` to the reader; wait while it is slow.  Checks nothing else."""
@@ -186,6 +189,7 @@ class Request:
         "payload",
         "requester",
         "responder",
+        "sender",
         "target",
     )
 
@@ -220,6 +224,8 @@ class Request:
         self.exited = False
         self.late = False
         self.cancelled_by: tuple[str | None, str] | None = None
+        # The task that waits for room in the target's data lane.
+        self.sender: trio.lowlevel.Task | None = None
         # The handler's side of it, once it was admitted.
         self.job: Any = None
         self.responder: Responder | None = None
@@ -233,7 +239,10 @@ class Request:
             self.box.poke()
             if self.bus.watched:
                 self.bus.tell(self._response(outcome))
-        if self.late:
+            if outcome.error is not None and self.box.failed is not None:
+                self.box.failed(self)
+        # That a handler gave in to its cancellation, however late, is no reply.
+        if self.late and outcome.status is not JobStatus.CANCELLED:
             self.bus.dead_letter(self._response(outcome), "late reply", self.requester)
 
     def exit(self) -> None:
@@ -272,9 +281,19 @@ class Request:
                 )
             )
         if self.responder is None:
+            # It was not sent yet.
+            self.finish(self.cancelled())
             self.exit()
-        else:
-            self.responder.cancel_request(self)
+            return
+        self._stop_sending()
+        self.responder.cancel_request(self)
+
+    def _stop_sending(self) -> None:
+        """Let go of the task that waits for room in the target's data lane."""
+        box = None if self.responder is None else self.responder.mailbox
+        if box is not None and box.waiting.pop(self.sender, None) is not None:
+            assert self.sender is not None
+            reschedule(self.sender)
 
     def cancelled(self) -> Outcome:
         """Return the outcome of a cancelled request."""
