@@ -380,10 +380,11 @@ class LocalBus(WorkerBus):
         circle = self.waits.find_circle(task, box)
         if circle is not None:
             raise BackpressureDeadlockError(circle)
-        box.waiting[task] = item
+        box.wait(task, item)
         self.waits.edges[task] = box
 
         def abort(_raise_cancel: object) -> Abort:
+            assert box.waiting is not None
             del box.waiting[task]
             return Abort.SUCCEEDED
 

@@ -32,6 +32,8 @@ SYSTEM_LANE_LIMIT = 65_536
 """Hard cap of a system lane: high enough for any burst that makes sense, low enough to notice."""
 
 _MARK_EVERY = 64
+# Stands for the data lane that nothing has entered yet: falsy, of length 0, and never changed.
+_NO_DATA: Any = ()
 _NEVER_DROPPED = (BusActivateWorkerMessage, BusDeactivateWorkerMessage)
 
 
@@ -102,10 +104,11 @@ class Mailbox:
         self.overflow = overflow
         self._owner = owner
         self._release = release
-        self.data: deque[Any] = deque()
-        # Most workers never get a system message, and an empty deque is 600 bytes.
+        # An empty deque is 600 bytes, and many workers are idle: each lane is made when the first
+        # message enters it, and so is the queue of waiting senders.
+        self.data: deque[Any] = _NO_DATA
         self.system: deque[BusSystemMessage] | None = None
-        self.waiting: OrderedDict[Any, Any] = OrderedDict()
+        self.waiting: OrderedDict[Any, Any] | None = None
         self.requests = 0
         self.parked: Any = None
         self.preempt = False
@@ -151,13 +154,15 @@ class Mailbox:
         return taken
 
     def _append(self, item: Any, depth: int, now: float) -> None:
-        self.data.append(item)
         self.accepted = number = self.accepted + 1
         if not depth:
             self._head_at = now
             self._head_number = number
+            if self.data is _NO_DATA:
+                self.data = deque()
         elif not number % _MARK_EVERY:
             self._mark(number, now)
+        self.data.append(item)
         if depth >= self.high_water_mark:
             self.high_water_mark = depth + 1
         if self.parked is not None:
@@ -210,6 +215,12 @@ class Mailbox:
         if self.waiting:
             self.hand_over()
         return item
+
+    def wait(self, ticket: Any, item: Any) -> None:
+        """Note that `ticket` waits until `item` has entered; `del waiting[ticket]` undoes it."""
+        if self.waiting is None:
+            self.waiting = OrderedDict()
+        self.waiting[ticket] = item
 
     def hand_over(self) -> None:
         """Let waiting senders' items enter while there is room, in the order of waiting."""
@@ -270,10 +281,10 @@ class Mailbox:
         """
         self._closed = reason
         self.limit = 0
-        waiting, self.waiting = self.waiting, OrderedDict()
+        waiting, self.waiting = self.waiting or OrderedDict(), None
         for ticket, item in waiting.items():
             if reason == "ending" and self._owner.may_enter_while_ending(item):
-                self.waiting[ticket] = item
+                self.wait(ticket, item)
             else:
                 self._owner.reject(item, reason)
                 self._release(ticket)
@@ -287,7 +298,7 @@ class Mailbox:
 
     def _reject_all(self) -> None:
         held = [*(self.system or ()), *self.data]
-        self.data.clear()
+        self.data = _NO_DATA
         self.system = None
         self.requests = 0
         for item in held:
@@ -331,7 +342,7 @@ class Mailbox:
             capacity=self.capacity,
             high_water_mark=self.high_water_mark,
             oldest_age=self._oldest_age(now),
-            waiting_senders=len(self.waiting),
+            waiting_senders=len(self.waiting or ()),
             accepted=self.accepted,
             dropped=self.dropped,
         )

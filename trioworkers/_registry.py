@@ -31,6 +31,7 @@ class Registry:
         self._runner_name = runner_name
         self._waits = waits
         self._entries: dict[str, WorkerRegistryEntry] = {}
+        # Only of workers behind links.
         self._runners: dict[str, str] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._starters: dict[str, Resource] = {}
@@ -161,12 +162,13 @@ class Registry:
 
     def ready_data(self, name: str) -> WorkerReadyData:
         """Return what `on_worker_ready` gets for a ready worker."""
-        return WorkerReadyData(name, self._runners[name])
+        return WorkerReadyData(name, self._runners.get(name, self._runner_name))
 
     def register(self, entry: WorkerRegistryEntry, runner: str | None = None) -> None:
         """Enter a worker that became ready; `runner` is another one's name for a remote worker."""
         self._entries[entry.name] = entry
-        self._runners[entry.name] = runner or self._runner_name
+        if runner is not None:
+            self._runners[entry.name] = runner
         self._tell(entry.name, Up(entry.name))
 
     def update(self, entry: WorkerRegistryEntry) -> None:
@@ -177,7 +179,7 @@ class Registry:
     def unregister(self, name: str, reason: StopReason | None) -> None:
         """Remove a worker that is no longer ready; harmless if it was not."""
         if self._entries.pop(name, None) is not None:
-            del self._runners[name]
+            self._runners.pop(name, None)
             self._tell(name, Down(name, reason))
 
     def _tell(self, name: str, change: Up | Down) -> None:

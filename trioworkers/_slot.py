@@ -179,10 +179,16 @@ class Slot(Address):
     async def wait_started(self) -> bool:
         """Wait until it is ready (True), or the start that is going on has failed (False)."""
         if self.ready_at is None and not self.closed:
-            if self._ready is None or self._ready.is_set():
+            if self._ready is None:
                 self._ready = trio.Event()
             await self._ready.wait()
         return self.ready_at is not None and not self.closed
+
+    def _end_start(self) -> None:
+        """Wake who waits for the start that is going on."""
+        started, self._ready = self._ready, None
+        if started is not None:
+            started.set()
 
     # One incarnation
 
@@ -237,8 +243,7 @@ class Slot(Address):
             self._set_state(WorkerState.READY)
         self.ready_at = trio.current_time()
         self.introduced = True
-        if self._ready is not None:
-            self._ready.set()
+        self._end_start()
         self.context.registry.starting(self.name, None)
         entry = self.entry()
         self.context.registry.register(entry)
@@ -283,7 +288,7 @@ class Slot(Address):
         assert self.life is not None
         if rest is not None or self.life.cancel_called:
             self.cancelled_from_outside()
-        if not self._begun:
+        if not self._begun or not self.worker._hears("on_stop"):
             return rest
         try:
             with self.shielded() as scope:
@@ -305,8 +310,7 @@ class Slot(Address):
                     self.reject(message, lost)
         self.task = None
         self.spawned = False
-        if self._ready is not None and not self._ready.is_set():
-            self._ready.set()
+        self._end_start()
 
     @property
     def final_state(self) -> WorkerState:
@@ -349,9 +353,9 @@ class Slot(Address):
         self.context.forget(self)
         assert self.parent is not None
         del self.parent.children[self.name]
-        for event in (self._stopped, self._ready):
-            if event is not None:
-                event.set()
+        self._end_start()
+        if self._stopped is not None:
+            self._stopped.set()
         self.parent.child_stopped()
 
     def gone_text(self) -> str:

@@ -64,7 +64,7 @@ class Supervisor:
         self._restarting: dict[Slot, trio.CancelScope] = {}
         # All children in the order of starting.  Among them are, as in OTP, transient children
         # that have ended normally: they start again together with their siblings.
-        self._order: list[Slot] = []
+        self._order: dict[Slot, None] = {}
         # Children that are being stopped for the sake of another one.
         self._stopping: dict[Slot, trio.Event] = {}
         self._restart_times: deque[tuple[float, BaseException]] = deque()
@@ -90,14 +90,14 @@ class Supervisor:
                 f"worker {worker.name!r} was added already: make another object for a second worker"
             )
         slot = Slot(worker, source, restart, self._node, self._context)
-        self._order.append(slot)
+        self._order[slot] = None
         return slot
 
     def _close(self, child: Slot, *, rests: bool = False) -> None:
         """Close a child; one that `rests` keeps its place in the order of starting."""
         child.close()
-        if not rests and child in self._order:
-            self._order.remove(child)
+        if not rests:
+            self._order.pop(child, None)
 
     async def start(self, slot: Slot) -> None:
         """Start a new child and wait until it is ready; raise what its first `on_start` raises."""
@@ -258,7 +258,7 @@ class Supervisor:
         They have one cut-off together; who ignores it is left to the nursery.
         """
         self._node.set_cut_off()
-        children = self._order[::-1]
+        children = tuple(reversed(self._order))
         with trio.CancelScope(shield=True, deadline=self._node.cut_off()):
             await self._stop(children, reason)
         for child in children:
@@ -307,7 +307,7 @@ class Supervisor:
         slot = Slot(_make(rested.source), rested.source, rested.restart, self._node, self._context)
         slot.introduced = True
         slot.restarts = rested.restarts
-        self._order[self._order.index(rested)] = slot
+        self._order = {slot if each is rested else each: None for each in self._order}
         self._restarting[slot] = self._restarting.pop(rested)
         rank = {each.name: place for place, each in enumerate(self._order)}
         children = self._node.children
