@@ -47,7 +47,6 @@ class Address(Node):
         "activation_args",
         "active",
         "bus",
-        "closed",
         "spawned",
         "state",
         "table",
@@ -73,7 +72,6 @@ class Address(Node):
         self.task: trio.lowlevel.Task | None = None
         # Whether a task for the next incarnation is on its way.
         self.spawned = False
-        self.closed = False
         self.bus.attach(self.name, self)
         self.worker: Any = None
         self.table: HandlerTable = worker._handler_table
@@ -87,6 +85,10 @@ class Address(Node):
         self.table = worker._handler_table
         self.bus.listen(self.name, self.table.heard())
         worker._slot = self
+
+    def stop_batch(self) -> None:
+        """Handle no further message before the next checkpoint."""
+        self._box.preempt = True
 
     @abstractmethod
     def gone_text(self) -> str:

@@ -396,7 +396,9 @@ class LocalBus(WorkerBus):
     async def _broadcast(self, message: BusMessage, now: float) -> None:
         if self._watched:
             self._tell(message)
-        full = [box for box in self._receivers(message) if not self._put_or_report(box, message, now)]
+        full = [
+            box for box in self._receivers(message) if not self._put_or_report(box, message, now)
+        ]
         while full:
             try:
                 await self.wait_for_room(full[0], message)
@@ -461,6 +463,8 @@ class LocalBus(WorkerBus):
                 f"{message!r} is for a runner, but its target {message.target!r} is none: leave "
                 "target out, or send BusEndWorkerMessage or BusCancelWorkerMessage"
             )
+        if not self._runner_names:
+            self.dead_letter(message, "unknown", message.target)
         for name in tuple(self._runner_names):
             if message.target in (None, name):
                 self._routes[name].command(message)

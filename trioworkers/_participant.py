@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar, overload
 
+import trio
+
 from . import _asking
 from ._asking import PendingJob
 from ._job_groups import JobGroup
@@ -25,6 +27,13 @@ class Participant:
     def _node(self) -> Node:
         raise NotImplementedError
 
+    @property
+    def _open_node(self) -> Node:
+        node = self._node
+        if node.closed:
+            raise _closed(node)
+        return node
+
     def send(self, message: BusMessage) -> Coroutine[Any, Any, None]:
         """Send `message` to its target, or to everybody who handles its type.
 
@@ -39,11 +48,14 @@ class Participant:
         Raises:
             TypeError: it is no bus message, or one that is not sent by hand.
             ValueError: its `source` is somebody else.
+            trio.ClosedResourceError: the sender has stopped.
             MailboxFullError: the target's lane is full and refuses.
             SystemLaneFullError: the target's system lane is at its hard cap.
             BackpressureDeadlockError: waiting for the target would close a circle of waits.
         """
         node = self._node
+        if node.closed:
+            raise _closed(node)
         return node.context.bus.send_as(node.name, message)
 
     def send_nowait(self, message: BusMessage) -> None:
@@ -51,7 +63,7 @@ class Participant:
 
         Not a checkpoint.  Raises what `send` raises; a broadcast reaches all or nobody.
         """
-        node = self._node
+        node = self._open_node
         node.context.bus.send_nowait_as(node.name, message)
 
     @overload
@@ -84,7 +96,7 @@ class Participant:
             TypeError: the job or the payload is of an impossible type.
             ValueError: the worker's name is impossible.
         """
-        return await _asking.ask(self._node, worker, job, payload)
+        return await _asking.ask(self._open_node, worker, job, payload)
 
     @overload
     def job(
@@ -132,7 +144,7 @@ class Participant:
         Raises:
             TypeError: `job` is neither a name nor a method marked `@job()`.
         """
-        return PendingJob(self._node, worker, job, payload, label, cancellable)
+        return PendingJob(self._open_node, worker, job, payload, label, cancellable)
 
     @overload
     def job_group(
@@ -206,7 +218,13 @@ class Participant:
                 f"job_group() takes a job and a mapping of payloads, or worker names and name=; "
                 f"not {members!r}"
             )
-        return JobGroup(self._node, job, payloads, cancel_on_error, label, cancellable)
+        return JobGroup(self._open_node, job, payloads, cancel_on_error, label, cancellable)
+
+
+def _closed(node: Node) -> trio.ClosedResourceError:
+    return trio.ClosedResourceError(
+        f"{node.name!r} has stopped ({node.stop_reason}): it can neither send nor ask any more"
+    )
 
 
 def _same_for_all(workers: tuple[Any, ...], payload: Any) -> dict[str, Any]:

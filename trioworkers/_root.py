@@ -43,6 +43,9 @@ class Root(Node):
         self.note_cancel(reason, path)
         self.changed.set()
 
+    def stop_batch(self) -> None:
+        """Do nothing: there are no messages."""
+
     def child_stopped(self) -> None:
         """Take note that a root worker has stopped for good."""
         self.changed.set()
@@ -86,5 +89,9 @@ class Root(Node):
         elif isinstance(message, BusCancelMessage):
             self.cancel(message.reason, path)
         elif isinstance(message, BusAddWorkerMessage):
-            assert self.nursery is not None
-            self.nursery.start_soon(self.supervisor.add, (message.worker,), None)
+            self.supervisor.add_soon(message.worker)
+        else:
+            raise ValueError(
+                f"{message!r} is for a worker, but {self.name!r} is a runner: send BusEndMessage or "
+                "BusCancelMessage"
+            )

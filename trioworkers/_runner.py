@@ -413,7 +413,7 @@ class WorkerRunner(Participant):
                     self.registry.open(root.nursery.start_soon)
                     await self._start_roots()
                     self._state = WorkerState.READY
-                    for handler in self._ready_handlers:
+                    for handler in () if root.stopping else self._ready_handlers:
                         await handler(self)
                     self._announced = True
                     task_status.started(self)
@@ -468,6 +468,7 @@ class WorkerRunner(Participant):
         self.registry.close()
         self.bus.detach(self.name)
         self.bus.close(self.name)
+        root.closed = True
         self._stopped.set()
         return reason, _problem(self.name, errors, others)
 

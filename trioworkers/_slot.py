@@ -149,7 +149,6 @@ class Slot(Address):
             return
         self.dismissed = self.dismissed or path != self.path
         self.note_cancel(reason, path)
-        self._box.preempt = True
         if self.task is None:
             self._withdraw()
 
@@ -380,6 +379,8 @@ class Slot(Address):
 
         if self._watched is None:
             self._watched = []
+        elif any(watched == name for watched, _ in self._watched):
+            return
         self._watched.append((name, listen))
         self.context.registry.listen(name, listen)
         if name in self.context.registry:

@@ -83,6 +83,12 @@ class Supervisor:
             if self._node.nursery is not None:
                 await self.start(slot)
 
+    def add_soon(self, source: Any) -> None:
+        """Add a child now, and start it in a task of the node; not supervised."""
+        slot = self._create(source, None)
+        if self._node.nursery is not None:
+            self._node.nursery.start_soon(self.start, slot, name=f"start of {slot.path}")
+
     def _create(self, source: Any, restart: Restart | None) -> Slot:
         worker = _make(source)
         if worker._slot is not None and not worker._slot.closed:

@@ -31,6 +31,10 @@ class Supervision(Protocol):
         """Add children, and start them if the node runs."""
         ...
 
+    def add_soon(self, source: Any) -> None:
+        """Add a child now, and start it in a task of the node; not supervised."""
+        ...
+
     def exited(self, child: Any, errors: list[Exception]) -> None:
         """Take note that an incarnation of a child has exited."""
         ...
@@ -75,6 +79,7 @@ class Node(ABC):
     __slots__ = (
         "_supervisor",
         "children",
+        "closed",
         "context",
         "cutoff",
         "deadline",
@@ -96,6 +101,8 @@ class Node(ABC):
         self.children: dict[str, Node] = {}
         # The task that is starting children one after the other.
         self.starter: trio.lowlevel.Task | None = None
+        # Whether it has stopped for good.
+        self.closed = False
         self.stop: StopReason | None = None
         self.deadline = inf
         self.cutoff: float | None = None
@@ -179,6 +186,16 @@ class Node(ABC):
                 return False
         return True
 
+    def below(self) -> Iterator[Node]:
+        """Yield this node and its descendants, from the top."""
+        yield self
+        for child in tuple(self.children.values()):
+            yield from child.below()
+
+    @abstractmethod
+    def stop_batch(self) -> None:
+        """Handle no further message before the next checkpoint."""
+
     def note_end(self, reason: str | None, deadline: float, path: str) -> None:
         """Record that an end has begun; `deadline` in trio time."""
         if self.stop is None:
@@ -197,6 +214,8 @@ class Node(ABC):
         self.set_cut_off()
         if self.life is not None:
             self.life.cancel(reason=reason)
+        for node in self.below():
+            node.stop_batch()
 
     def set_cut_off(self) -> None:
         """Fix when clean-ups of this subtree are cut, if it is not fixed already."""

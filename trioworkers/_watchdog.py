@@ -101,18 +101,11 @@ class Watchdog:
         now = trio.current_time()
         for node in [node for node in self._nodes if self._due(node) <= now]:
             del self._nodes[node]
-            for below in _below(node):
-                if below.task is not None:
+            for below in node.below():
+                if isinstance(below, Slot) and below.task is not None:
                     report_stuck(f"worker {below.path} has not stopped", self._grace, below.task)
                     for task in _tasks(below):
                         report_stuck(f"{task.name} has not stopped", self._grace, task)
-
-
-def _below(node: Node) -> Iterator[Slot]:
-    if isinstance(node, Slot):
-        yield node
-    for child in tuple(node.children.values()):
-        yield from _below(child)
 
 
 def _tasks(slot: Slot) -> Iterator[Any]:
