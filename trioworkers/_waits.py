@@ -46,64 +46,77 @@ class WaitGraph:
         """Start without waits."""
         self.edges: dict[trio.lowlevel.Task, Resource] = {}
 
-    def find_circle(
-        self, task: trio.lowlevel.Task, resource: Resource
-    ) -> tuple[str, ...] | None:
-        """Return the circle of names that `task` would close by waiting for `resource`."""
-        labels = self._stuck(resource, task, {})
-        if labels is None:
-            return None
-        circle = [labels[-1]]
-        # A worker can stand behind several resources in a row; its name is wanted once.
-        circle += [name for before, name in zip([""] + labels, labels) if name != before]
-        return tuple(circle)
+    def find_circle(self, task: trio.lowlevel.Task, resource: Resource) -> tuple[str, ...] | None:
+        """Return the circle of names that would keep `task` waiting for `resource` for ever.
 
-    def _stuck(
-        self, resource: Resource, goal: trio.lowlevel.Task, known: dict[Resource, bool]
-    ) -> list[str] | None:
-        """Return the names on the way from `resource` to `goal` if it moves only when `goal` does.
-
-        A chain of single movers is walked in a loop: it may be longer than the recursion limit.
+        None if the wait can end: everything that can move is let move, and then `resource` is
+        granted.  Nothing here recurses: a chain of waits may be longer than the recursion limit.
         """
-        chain: list[Resource] = []
-        tail: list[str] = []
-        while True:
-            if resource in known:
-                stuck = known[resource]
-                break
-            # While a resource is being looked at it counts as stuck: a circle that leads only
-            # back to it cannot move by itself.
-            known[resource] = True
-            chain.append(resource)
-            any_suffices, movers = resource.movers()
-            if len(movers) == 1:
-                mover = movers[0]
-                if mover is goal:
-                    stuck = True
-                    break
-                following = self._awaited_by(mover)
-                if following is None:
-                    stuck = False
-                    break
-                resource = following
-                continue
-            ways = [self._way(mover, goal, known) for mover in movers]
-            blocked = [way for way in ways if way is not None]
-            stuck = bool(blocked) and (len(blocked) == len(ways) or not any_suffices)
-            if stuck:
-                tail = blocked[0]
+        # What each resource is blocked by: other resources, or `task` itself (None).
+        blockers: dict[Resource, list[Resource | None]] = {}
+        # How many of them must go before it is granted, and which resources each holds up.
+        missing: dict[Resource, int] = {}
+        held_up: dict[Resource, list[Resource]] = {}
+        found = [resource]
+        for each in found:
+            if each not in blockers:
+                blockers[each], missing[each] = self._look_at(each, task)
+                if each is resource and missing[each] <= 0:
+                    return None
+                for blocker in blockers[each]:
+                    if blocker is not None:
+                        held_up.setdefault(blocker, []).append(each)
+                        found.append(blocker)
+        granted = [each for each, count in missing.items() if count <= 0]
+        for each in granted:
+            for other in held_up.get(each, ()):
+                missing[other] -= 1
+                if missing[other] == 0:
+                    granted.append(other)
+        if missing[resource] <= 0:
+            return None
+        return _name_circle(resource, blockers, missing)
+
+    def _look_at(
+        self, resource: Resource, task: trio.lowlevel.Task
+    ) -> tuple[list[Resource | None], int]:
+        """Return what blocks `resource`, and how many of that must go before it is granted."""
+        any_suffices, movers = resource.movers()
+        missing = min(1, len(movers)) if any_suffices else len(movers)
+        blockers: list[Resource | None] = []
+        for mover in movers:
+            if mover is task:
+                blockers.append(None)
+            elif not isinstance(mover, trio.lowlevel.Task):
+                blockers.append(mover)
+            elif (awaited := self.edges.get(mover)) is not None:
+                blockers.append(awaited)
+            else:
+                missing -= 1
+        return blockers, missing
+
+
+def _name_circle(
+    start: Resource, blockers: dict[Resource, list[Resource | None]], missing: dict[Resource, int]
+) -> tuple[str, ...]:
+    """Return the names on the shortest way from `start` through what is stuck to the task."""
+    came_from: dict[Resource, Resource | None] = {start: None}
+    queue = [start]
+    for last in queue:
+        if None in blockers[last]:
             break
-        for seen in chain:
-            known[seen] = stuck
-        return [seen.wait_label() for seen in chain] + tail if stuck else None
-
-    def _way(
-        self, mover: Mover, goal: trio.lowlevel.Task, known: dict[Resource, bool]
-    ) -> list[str] | None:
-        if mover is goal:
-            return []
-        following = self._awaited_by(mover)
-        return None if following is None else self._stuck(following, goal, known)
-
-    def _awaited_by(self, mover: Mover) -> Resource | None:
-        return self.edges.get(mover) if isinstance(mover, trio.lowlevel.Task) else mover
+        for blocker in blockers[last]:
+            if blocker is not None and missing[blocker] > 0 and blocker not in came_from:
+                came_from[blocker] = last
+                queue.append(blocker)
+    else:
+        # A circle without the task: one that its members could not see when they began to wait.
+        last = queue[-1]
+    names: list[str] = []
+    step: Resource | None = last
+    while step is not None:
+        # A worker can stand behind several resources in a row; its name is wanted once.
+        if not names or names[-1] != step.wait_label():
+            names.append(step.wait_label())
+        step = came_from[step]
+    return (names[0], *reversed(names))
