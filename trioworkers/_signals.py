@@ -48,7 +48,7 @@ def stop_signals(
     count = 0
 
     @trio.lowlevel.enable_ki_protection
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def handle(_number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += 1
         if count == 1:
@@ -57,7 +57,7 @@ def stop_signals(
             token.run_sync_soon(on_cancel)
         else:
             restore()
-            raise KeyboardInterrupt
+            _interrupt(frame)
 
     def restore() -> None:
         while former:
@@ -69,3 +69,11 @@ def stop_signals(
         yield
     finally:
         restore()
+
+
+def _interrupt(frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt as trio does: not in the middle of its own work."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
