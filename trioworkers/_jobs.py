@@ -19,8 +19,7 @@ from trio.lowlevel import current_task
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import JobHandler
-from ._requests import Outcome, Request
-from ._tree import leaves
+from ._requests import Outcome, Request, misfit_text
 from ._values import JobEventType
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
@@ -216,7 +215,7 @@ class JobDesk:
         try:
             payload = handler.payload(request.payload)
         except _payloads.MISFIT as misfit:
-            request.refuse("bad payload", _misfit_text(misfit))
+            request.refuse("bad payload", misfit_text(misfit))
             return
         request.job = Job(request, handler, payload)
         if self._may_start(request.job):
@@ -340,10 +339,6 @@ class JobDesk:
         if any(job.task is None for job in blockers):
             return False, ()
         return True, [job.task for job in blockers if job.task is not None]
-
-
-def _misfit_text(misfit: BaseException) -> str:
-    return "; ".join(str(leaf) for leaf in leaves(misfit))
 
 
 def _failed(request: Request, error: Exception) -> Outcome:

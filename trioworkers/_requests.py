@@ -22,7 +22,7 @@ from . import _payloads
 from ._bus import LocalBus
 from ._handlers import fit
 from ._mailbox import Mailbox
-from ._tree import Node
+from ._tree import Node, leaves
 from ._values import JobEvent, JobEventType, JobGroupEvent
 from ._waits import Mover, Resource, WaitGraph
 from .errors import (
@@ -40,7 +40,7 @@ from .messages import (
     JobStatus,
 )
 
-__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder"]
+__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder", "misfit_text"]
 
 EVENT_CAPACITY = 64
 """How many events of a job, or of a group, wait for their reader before the producer does."""
@@ -291,8 +291,9 @@ class Request:
     def _stop_sending(self) -> None:
         """Let go of the task that waits for room in the target's data lane."""
         box = None if self.responder is None else self.responder.mailbox
-        if box is not None and box.waiting.pop(self.sender, None) is not None:
-            assert self.sender is not None
+        if self.sender is None or box is None or not box.waiting:
+            return
+        if box.waiting.pop(self.sender, None) is not None:
             reschedule(self.sender)
 
     def cancelled(self) -> Outcome:
@@ -319,7 +320,11 @@ class Request:
             return fit(outcome.response, wanted)
         except _payloads.MISFIT as misfit:
             raise JobRemoteError(
-                self.target, self.name, "TypeError", f"its response does not fit: {misfit}", ""
+                self.target,
+                self.name,
+                "TypeError",
+                f"its response does not fit: {misfit_text(misfit)}",
+                "",
             ) from misfit
 
     # As messages, for those who watch
@@ -354,3 +359,8 @@ class Request:
         if self.exited or self.responder is None:
             return False, ()
         return self.responder.request_movers(self)
+
+
+def misfit_text(misfit: BaseException) -> str:
+    """Say on one line what about a payload or response does not fit."""
+    return "; ".join(str(leaf) for leaf in leaves(misfit))
