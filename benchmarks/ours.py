@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -187,31 +188,39 @@ async def ask(count: int, form: str) -> Figures:
 
 
 async def system(backlog: int, repetitions: int) -> Figures:
-    """Send a system message from a thread to a worker that has `backlog` data messages queued."""
+    """Send a system message from a thread to a worker that has `backlog` data messages queued.
+
+    The loop is blocked until the thread is about to send. Otherwise Python's GIL would decide when
+    the thread runs, on a busy loop often long after the backlog.
+    """
     receiver = Receiver("receiver", capacity=backlog + 1)
     sender = Sender("sender")
     times: list[float] = []
     left: list[int] = []
+
+    def halt(sending: threading.Event, sent_at: list[float]) -> None:
+        sending.set()
+        sent_at.append(time.perf_counter())
+        runner.bus.send_from_thread(Halt(target="receiver"))
+
     async with open_runner(receiver, sender) as runner:
         for _ in range(repetitions):
             receiver.expect(backlog)
             for n in range(backlog):
                 sender.send_nowait(Tick(target="receiver", n=n))
+            sending = threading.Event()
             sent_at: list[float] = []
-
-            def halt(sent_at: list[float] = sent_at) -> None:
-                sent_at.append(time.perf_counter())
-                runner.bus.send_from_thread(Halt(target="receiver"))
-
-            await trio.to_thread.run_sync(halt)
+            thread = threading.Thread(target=halt, args=(sending, sent_at))
+            thread.start()
+            sending.wait()
             await receiver.halted.wait()
             times.append(receiver.halted_at - sent_at[0])
             left.append(backlog - receiver.handled_before_halt)
             if backlog:
                 await receiver.finished.wait()
-            await trio.sleep(0.005)
+            await trio.to_thread.run_sync(thread.join)
         await runner.cancel()
-    return side.percentiles(times) | {"left_min": min(left)}
+    return side.percentiles(times) | {"left_min": min(left), "left_max": max(left)}
 
 
 async def spawn(count: int) -> Figures:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -178,33 +179,38 @@ async def ask(count: int) -> Figures:
 
 
 async def system(backlog: int, repetitions: int) -> Figures:
-    """Send a system message from a thread to a worker that has `backlog` data messages queued."""
+    """Send a system message from a thread to a worker that has `backlog` data messages queued.
+
+    The loop is blocked until the thread is about to send, as in `ours.py`.
+    """
     loop = asyncio.get_running_loop()
     receiver = Receiver("receiver")
     times: list[float] = []
     left: list[int] = []
+
+    def halt(sending: threading.Event, sent_at: list[float]) -> None:
+        sending.set()
+        sent_at.append(time.perf_counter())
+        message = Halt(source="thread", target="receiver")
+        asyncio.run_coroutine_threadsafe(runner.bus.send(message), loop).result()
+
     async with running(receiver) as runner:
-        bus = runner.bus
         for _ in range(repetitions):
             receiver.expect(backlog)
             for n in range(backlog):
-                await bus.send(Tick(source="sender", target="receiver", n=n))
+                await runner.bus.send(Tick(source="sender", target="receiver", n=n))
+            sending = threading.Event()
             sent_at: list[float] = []
-
-            def halt(sent_at: list[float] = sent_at) -> None:
-                sent_at.append(time.perf_counter())
-                asyncio.run_coroutine_threadsafe(
-                    bus.send(Halt(source="thread", target="receiver")), loop
-                ).result()
-
-            await asyncio.to_thread(halt)
+            thread = threading.Thread(target=halt, args=(sending, sent_at))
+            thread.start()
+            sending.wait()
             await receiver.halted.wait()
             times.append(receiver.halted_at - sent_at[0])
             left.append(backlog - receiver.handled_before_halt)
             if backlog:
                 await receiver.finished.wait()
-            await asyncio.sleep(0.005)
-    return side.percentiles(times) | {"left_min": min(left)}
+            await asyncio.to_thread(thread.join)
+    return side.percentiles(times) | {"left_min": min(left), "left_max": max(left)}
 
 
 async def spawn(count: int) -> Figures:
