@@ -25,18 +25,24 @@ class LaggingStream(Generic[T]):
         """Start empty.
 
         Raises:
+            TypeError: `capacity` is no int.
             ValueError: `capacity` is less than 1.
         """
+        if not isinstance(capacity, int):
+            raise TypeError(f"capacity must be an int, not {capacity!r}")
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity!r}")
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._missed = 0
         self._closed = False
-        self._reader: trio.lowlevel.Task | None = None
+        self._reading = False
+        self._parked: trio.lowlevel.Task | None = None
 
     def push(self, item: T) -> None:
-        """Append `item`; drops the oldest one if the reader lags."""
+        """Append `item`; drops the oldest one if the reader lags.  Has no effect when closed."""
+        if self._closed:
+            return
         if len(self._items) >= self._capacity:
             self._items.popleft()
             self._missed += 1
@@ -49,14 +55,15 @@ class LaggingStream(Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        if self._reader is not None:
-            reader, self._reader = self._reader, None
-            trio.lowlevel.reschedule(reader)
+        if self._parked is not None:
+            parked, self._parked = self._parked, None
+            trio.lowlevel.reschedule(parked)
 
     def __aiter__(self) -> LaggingStream[T]:
         """Return itself: there is one reader."""
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T | Lagged:
         """Wait for the next item.
 
@@ -65,12 +72,17 @@ class LaggingStream(Generic[T]):
         Raises:
             trio.BusyResourceError: another task is reading.
         """
-        await trio.lowlevel.checkpoint()
-        if self._reader is not None:
+        if self._reading:
             raise trio.BusyResourceError("another task is reading this stream: open a second one")
-        if not self._items and not self._closed:
-            self._reader = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        # Until this reader goes on: an item that woke it must not go to another one meanwhile.
+        self._reading = True
+        try:
+            await trio.lowlevel.checkpoint()
+            if not self._items and not self._closed:
+                self._parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            self._reading = False
         if self._missed:
             missed, self._missed = self._missed, 0
             return Lagged(missed)
@@ -79,5 +91,5 @@ class LaggingStream(Generic[T]):
         raise StopAsyncIteration
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._reader = None
+        self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
