@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 
 from .abc import Instrument
@@ -40,17 +41,29 @@ class Observers:
         self.worker_state_changed: list[Instrument] = []
 
     def add(self, instrument: Instrument) -> None:
-        """Add `instrument` to every hook that it overrides."""
-        for hook in _HOOKS:
-            if getattr(type(instrument), hook) is not getattr(Instrument, hook):
-                getattr(self, hook).append(instrument)
+        """Add `instrument` to every hook that it overrides; harmless if it is there already.
+
+        Raises:
+            TypeError: a hook is asynchronous, so nobody would await it.
+        """
+        hooks = [
+            hook
+            for hook in _HOOKS
+            if getattr(type(instrument), hook) is not getattr(Instrument, hook)
+        ]
+        for hook in hooks:
+            if inspect.iscoroutinefunction(getattr(instrument, hook)):
+                raise TypeError(f"hook {hook} of {instrument!r} must be a plain 'def', not async")
+        self.remove(instrument)
+        for hook in hooks:
+            getattr(self, hook).append(instrument)
 
     def remove(self, instrument: Instrument) -> None:
         """Remove `instrument` wherever it is."""
         for hook in _HOOKS:
-            watchers = getattr(self, hook)
-            if instrument in watchers:
-                watchers.remove(instrument)
+            watchers: list[Instrument] = getattr(self, hook)
+            # By identity: instruments may define what makes them equal.
+            watchers[:] = [each for each in watchers if each is not instrument]
 
     def notify(self, hook: str, *args: object) -> None:
         """Call `hook` of all who override it; remove those who raise."""
