@@ -30,7 +30,11 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
 
     async def __aenter__(self) -> WorkerRunner:
         self._task = current_task()
-        await self._runner.add_workers(*self._workers)
+        try:
+            await self._runner.add_workers(*self._workers)
+        except BaseException:
+            self._runner.abandon()
+            raise
         self._nursery = await self._manager.__aenter__()
         try:
             await self._nursery.start(self._serve, name=f"runner {self._runner.name}")
@@ -81,16 +85,22 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
             await self._runner.cancel("the block was cancelled")
         else:
             await self._runner.cancel(f"the block raised {type(error).__name__}")
-        absorbed = await self._leave(cancelled)
-        if self._crash is not None:
-            crash = self._crash
-            if own is None:
-                raise crash
-            failures = [*leaves(own), *leaves(crash)]
-            raise BaseExceptionGroup(f"runner {self._runner.name} and its block failed", failures)
-        if own is not None and own is not error:
-            raise own
-        return absorbed and own is None
+        absorbed = False
+        left: BaseException | None = None
+        # What leaves the nursery must not hide what the block raised, nor a crash.
+        try:
+            absorbed = await self._leave(cancelled)
+        except BaseException as problem:  # noqa: ASYNC103, BLE001 - goes on below
+            left = problem
+        failures = [each for each in (own, self._crash, split(left, trio.Cancelled)[1]) if each]
+        if len(failures) > 1:
+            flat = [leaf for each in failures for leaf in leaves(each)]
+            raise BaseExceptionGroup(f"runner {self._runner.name} and its block failed", flat)
+        if failures and failures[0] is not error:
+            raise failures[0]
+        if left is not None and not failures:
+            raise left
+        return absorbed and not failures
 
 
 def open_runner(
