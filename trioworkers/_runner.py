@@ -357,6 +357,8 @@ class WorkerRunner(Participant):
             ExceptionGroup: workers failed; flat, with the original exceptions.
             trio.Cancelled: a scope round this call was cancelled.
         """
+        if self._state is not _BEFORE:
+            raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
         if auto_end and not self._root.children:
             raise ValueError(
                 f"runner {self.name!r} has no workers: add some, or pass auto_end=False"
@@ -369,8 +371,6 @@ class WorkerRunner(Participant):
 
     async def serve(self, auto_end: bool, task_status: trio.TaskStatus[WorkerRunner]) -> StopReason:
         """Run without signal handlers; what `run` and `open_runner` are made of."""
-        if self._state is not _BEFORE:
-            raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
         root = self._root
         root.life = trio.CancelScope(deadline=root.deadline)
         if root.stop is not None and root.stop.kind == "cancelled":
@@ -394,6 +394,11 @@ class WorkerRunner(Participant):
             task_status.started(self)
         return reason
 
+    def abandon(self) -> None:
+        """Put everything away without having run."""
+        self.bus.open(self.name)
+        self._close(None)
+
     @property
     def entered(self) -> bool:
         """Whether every root worker was ready once."""
@@ -408,8 +413,8 @@ class WorkerRunner(Participant):
     ) -> None:
         root = self._root
         with life:
-            try:
-                async with trio.open_nursery() as root.nursery:
+            async with trio.open_nursery() as root.nursery:
+                try:
                     self.registry.open(root.nursery.start_soon)
                     await self._start_roots()
                     self._state = WorkerState.READY
@@ -418,10 +423,11 @@ class WorkerRunner(Participant):
                     self._announced = True
                     task_status.started(self)
                     await self._until_ended(auto_end)
-                    root.nursery.cancel_scope.cancel(reason="the runner has ended")
-            except trio.Cancelled:
-                root.cancelled_from_outside()
-                raise
+                except trio.Cancelled as error:
+                    # Now and not when all workers have unwound: the cut-off counts from here.
+                    root.cancelled_from_outside(error)
+                    raise
+                root.nursery.cancel_scope.cancel(reason="the runner has ended")
 
     async def _start_roots(self) -> None:
         supervisor = self._root.supervisor
@@ -455,7 +461,7 @@ class WorkerRunner(Participant):
             else:
                 others.append(leaf)
         reason = root.own_stop_reason or StopReason("cancelled", None, self.name)
-        if errors and reason.kind != "failed":
+        if errors:
             text = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
             reason = StopReason("failed", text, self.name)
         root.stop = reason

@@ -47,6 +47,7 @@ class Slot(Address):
 
     __slots__ = (
         "_begun",
+        "_past",
         "_ready",
         "_stopped",
         "_watched",
@@ -78,6 +79,8 @@ class Slot(Address):
         self.source = source
         self.restart = restart
         self._begun = False
+        # The turns of this incarnation, once it takes no more of them.
+        self._past: Turns | None = None
         self._ready: trio.Event | None = None
         self._stopped: trio.Event | None = None
         self._watched: list[tuple[str, Callable[[Up | Down], None]]] | None = None
@@ -217,7 +220,9 @@ class Slot(Address):
     async def _run_incarnation(self) -> None:
         assert self.life is not None
         with self.life:
-            if self.life.cancel_called:
+            # A scope above may be cancelled: user code would run up to its first checkpoint.
+            if trio.current_effective_deadline() <= trio.current_time():
+                self.cancelled_from_outside(None)
                 return
             async with trio.open_nursery() as self.nursery:
                 self._begun = True
@@ -225,8 +230,13 @@ class Slot(Address):
                     await self._start_and_take_turns(self.nursery)
                 except Exception as error:
                     self.stop = StopReason("failed", _text([error]), self.path)
+                    self.set_cut_off()
                     if self.children:
                         await self.supervisor.stop_all(f"{self.name!r} failed")
+                    raise
+                except BaseException as error:
+                    # Now and not when all below has unwound: the cut-off counts from here.
+                    self.cancelled_from_outside(error)
                     raise
                 self.nursery.cancel_scope.cancel(reason="the worker has ended")
 
@@ -234,7 +244,12 @@ class Slot(Address):
         await self.worker._call_hook("on_start")
         self.turns = Turns(self, self.worker, self.table, nursery)
         self._become_ready()
-        await self.turns.run(self._first_activation())
+        try:
+            await self.turns.run(self._first_activation())
+        finally:
+            # What arrives now waits, for the next incarnation or to become a dead letter: the
+            # nursery is about to close.
+            self._past, self.turns = self.turns, None
 
     def _become_ready(self) -> None:
         assert self.turns is not None
@@ -286,7 +301,7 @@ class Slot(Address):
         """Run `on_stop`, shielded until the cut-off."""
         assert self.life is not None
         if rest is not None or self.life.cancel_called:
-            self.cancelled_from_outside()
+            self.cancelled_from_outside(rest)
         if not self._begun or not self.worker._hears("on_stop"):
             return rest
         try:
@@ -301,7 +316,11 @@ class Slot(Address):
 
     def _end_incarnation(self, errors: list[Exception]) -> None:
         self.context.registry.unregister(self.name, self.stop_reason)
-        turns, self.turns = self.turns, None
+        # Children that rest between two lives have no task that would close them.
+        for child in reversed(tuple(self.children.values())):
+            assert isinstance(child, Slot)
+            child.close()
+        turns, self._past = self._past, None
         if turns is not None:
             lost: DeadLetterReason = "crashed" if errors else "cancelled"
             for message in (turns.in_hand, turns.system_in_hand):

@@ -179,9 +179,10 @@ class Node(ABC):
         Returns:
             False if one has yet to stop; to be called again when it has.
         """
+        assert self.stop is not None
         for child in reversed(tuple(self.children.values())):
-            if child.stop is None and self.stop is not None:
-                child.end(self.stop.reason, inf, self.stop.path)
+            # Also one that has failed or ends already, lest its supervisor restart it.
+            child.end(self.stop.reason, inf, self.stop.path)
             if child.name in self.children:
                 return False
         return True
@@ -238,16 +239,34 @@ class Node(ABC):
             self.nursery is not None and self.nursery.cancel_scope.cancel_called
         )
 
-    def cancelled_from_outside(self) -> None:
-        """Fix the cut-off when a cancellation arrives that did not come through `note_cancel`.
+    def cancelled_from_outside(self, cause: BaseException | None) -> None:
+        """Note reason and cut-off of a cancellation that did not come through `note_cancel`.
 
-        It holds for the topmost node that the cancellation covers: one whose end deadline has
+        They hold for the topmost node that the cancellation covers: one whose end deadline has
         passed, whose nursery failed or was cancelled by its owner, or else the runner, because
         then a scope round the runner was cancelled.
+
+        Args:
+            cause: the `Cancelled` that arrived, or what else ends the node without being a
+                failure of it (`KeyboardInterrupt`); None if nothing was raised.
         """
         covered = [node for node in self.chain() if node.was_cancelled]
         top = covered[-1] if covered else list(self.chain())[-1]
         top.set_cut_off()
+        own = top.own_stop_reason
+        if own is None or own.kind == "ended":
+            top.stop = top.outside_reason(cause)
+
+    def outside_reason(self, cause: BaseException | None) -> StopReason:
+        """Return why this node stops, by the exception that arrived."""
+        leaf = None if cause is None else next(leaves(cause))
+        if leaf is None:
+            return StopReason("cancelled", None, self.path)
+        if not isinstance(leaf, trio.Cancelled):
+            return StopReason("failed", type(leaf).__name__, self.path)
+        failed = leaf.source == "nursery" and self.was_cancelled
+        reason = "a deadline has passed" if leaf.source == "deadline" else leaf.reason
+        return StopReason("failed" if failed else "cancelled", reason, self.path)
 
     @contextmanager
     def shielded(self) -> Generator[trio.CancelScope]:
