@@ -23,6 +23,9 @@ __all__ = ["Watchdog"]
 
 logger = logging.getLogger("trioworkers")
 
+# A step as short as this blocks nobody, however little grace there is; in seconds.
+_QUICK = 0.01
+
 
 class _StepTimer(trio.abc.Instrument):
     """Reports a step of a task that keeps the loop longer than `limit` seconds."""
@@ -61,17 +64,20 @@ class Watchdog:
         self._grace = grace
         self._nodes: dict[Node, None] = {}
         self._changed: trio.Event | None = None
-        self._timer = _StepTimer(grace)
+        self._timer = _StepTimer(max(grace, _QUICK))
         self._timing = False
 
     def watch(self, node: Node) -> None:
         """Report what is left of `node` after its cut-off."""
         self._nodes[node] = None
+        if self._changed is not None:
+            self._time_steps()
+            self._changed.set()
+
+    def _time_steps(self) -> None:
         if not self._timing:
             self._timing = True
             trio.lowlevel.add_instrument(self._timer)
-        if self._changed is not None:
-            self._changed.set()
 
     def forget(self, node: Node) -> None:
         """Stop watching a node: it has stopped."""
@@ -79,6 +85,8 @@ class Watchdog:
 
     async def run(self) -> None:
         """Report until cancelled."""
+        if self._nodes:
+            self._time_steps()
         try:
             while True:
                 self._changed = trio.Event()
@@ -89,6 +97,7 @@ class Watchdog:
                 self._report()
         finally:
             self._nodes.clear()
+            self._changed = None
             if self._timing:
                 self._timing = False
                 trio.lowlevel.remove_instrument(self._timer)
