@@ -14,10 +14,11 @@ from .._runner import WorkerRunner
 from .._slot import Slot
 from .._values import WorkerState
 
-__all__ = ["busy", "descendants", "is_busy", "leftovers", "serves"]
+__all__ = ["busy", "descendants", "is_busy", "leftovers", "owners", "serves", "tables"]
 
-# Tables that are meant to stay: counters, caches by class, what is told after the end.
-_STAY = {"_kinds", "_reported", "dead_letters", "errors"}
+# Tables that are meant to stay: counters, caches by class, what is told after the end; and the
+# runners that are running, by which we know whether the other tables must be empty.
+_STAY = {"_kinds", "_reported", "_runner_names", "dead_letters", "errors"}
 
 _RUNNING = (WorkerState.STARTING, WorkerState.READY, WorkerState.ENDING)
 
@@ -72,24 +73,23 @@ def leftovers(runner: WorkerRunner) -> list[str]:
         for name, route in bus._routes.items()
         if route is root or (isinstance(route, Slot) and route.context is context)
     ]
-    owners: list[tuple[str, Any]] = [
-        ("registry", runner.registry),
-        ("watchdog", runner._watchdog),
-        ("context", context),
-        ("root", root),
-    ]
-    if not bus._runner_names:
-        owners += [("bus", bus), ("wait-for graph", bus.waits)]
-    for what, owner in owners:
+    for owner in owners(runner):
         found += [
-            f"{what} of runner {runner.name!r} still holds {name} = {value!r}"
-            for name, value in _tables(owner)
-            if name not in _STAY and _holds(value)
+            f"{type(owner).__name__} of runner {runner.name!r} still holds {name} = {value!r}"
+            for name, value in tables(owner)
+            if _holds(value)
         ]
     return found + _tasks(runner.name)
 
 
-def _tables(owner: object) -> Iterator[tuple[str, Any]]:
+def owners(runner: WorkerRunner) -> list[object]:
+    """Return the objects with tables that must be empty when `runner` has stopped."""
+    bus, context = runner.bus, runner._context
+    shared = [] if bus._runner_names else [bus, bus.waits]
+    return [runner.registry, runner._watchdog, context, runner._root, *shared]
+
+
+def tables(owner: object) -> Iterator[tuple[str, Any]]:
     """Yield the containers among the attributes of `owner`, whatever their names."""
     names = [*getattr(owner, "__dict__", ())]
     for cls in type(owner).__mro__:
@@ -97,7 +97,7 @@ def _tables(owner: object) -> Iterator[tuple[str, Any]]:
         names += [slots] if isinstance(slots, str) else slots
     for name in names:
         value = getattr(owner, name, None)
-        if isinstance(value, dict | list | set | deque):
+        if isinstance(value, dict | list | set | deque) and name not in _STAY:
             yield name, cast("Any", value)
 
 

@@ -37,7 +37,7 @@ def no_leaks() -> Generator[None]:
         AssertionError: something was left behind.  If the block raised, its exception leaves as
             it is, with a note about what was left.
     """
-    threads, files, tasks = set(threading.enumerate()), _open_files(), _tasks()
+    threads, files, tasks = _threads(), _open_files(), _tasks()
     with _watch_runners() as runners:
         try:
             yield
@@ -62,9 +62,7 @@ def _find(
         if runner is not None:
             found += _inside.leftovers(runner)
     found += [f"task {task.name!r}" for task in _tasks() - tasks]
-    found += [
-        f"thread {thread.name!r}" for thread in threading.enumerate() if _left(thread, threads)
-    ]
+    found += [f"thread {thread.name!r}" for thread in _threads() - threads if _stays(thread)]
     found += [
         f"descriptor {number} ({_describe(number)})"
         for number, identity in _open_files().items()
@@ -73,12 +71,18 @@ def _find(
     return found
 
 
-def _left(thread: threading.Thread, before: set[threading.Thread]) -> bool:
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not _is_idle(thread)}
+
+
+def _is_idle(thread: threading.Thread) -> bool:
     # A thread of trio's cache bears this name while it is idle, and another one while it works.
-    if thread in before or thread.name.startswith("Trio thread "):
-        return False
+    return thread.name.startswith("Trio thread ")
+
+
+def _stays(thread: threading.Thread) -> bool:
     thread.join(THREAD_GRACE)
-    return thread.is_alive()
+    return thread.is_alive() and not _is_idle(thread)
 
 
 def _open_files() -> dict[int, tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -224,19 +224,13 @@ def _is_handled(message_type: type[BusMessage]) -> bool:
 
 
 class _DataTable(dict[type[BusMessage], Any]):
-    def __contains__(self, message_type: object) -> bool:
-        return self.get(cast("type[BusMessage]", message_type)) is not None
-
     def get(self, message_type: type[BusMessage], _default: object = None) -> Any:
         return Probe._keep if _is_handled(message_type) else None
 
 
 class _SystemTable(dict[type[BusMessage], SystemHandler]):
-    def __contains__(self, message_type: object) -> bool:
-        return self.get(cast("type[BusMessage]", message_type)) is not None
-
     def get(self, message_type: type[BusMessage], _default: object = None) -> Any:
-        if message_type in self.keys():
+        if message_type in self:
             return self[message_type]
         return SystemHandler(Probe._keep) if _is_handled(message_type) else None
 
