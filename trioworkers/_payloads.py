@@ -6,30 +6,135 @@ be refused instead.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import reprlib
+import typing
+from collections import abc, deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import attrs
 import cattrs
+from cattrs.cols import mapping_structure_factory  # pyright: ignore[reportUnknownVariableType]
+from cattrs.strategies import configure_union_passthrough
 
 __all__ = ["MISFIT", "as_plain", "as_type", "is_frozen"]
 
-MISFIT = (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, TypeError, ValueError)
-"""What `as_type` raises when the data does not fit."""
+MISFIT = (
+    cattrs.BaseValidationError,
+    cattrs.StructureHandlerNotFoundError,
+    TypeError,
+    ValueError,
+    RecursionError,  # an object that contains itself
+)
+"""What `as_type` and `as_plain` raise when the data does not fit."""
 
-_converter = cattrs.Converter(forbid_extra_keys=True)
+_Hook: TypeAlias = Callable[[Any, Any], Any]
 
 
-def _strict(kind: type) -> Any:
-    def structure(value: Any, _type: Any) -> Any:
+def _misfit(wanted: str, value: Any) -> TypeError:
+    return TypeError(f"expected {wanted}, got {reprlib.repr(value)} of type {type(value).__name__}")
+
+
+def _strict(kind: type) -> _Hook:
+    def structure(value: Any, _kind: Any) -> Any:
         if type(value) is kind or (kind is float and type(value) is int):
             return value
-        raise TypeError(f"expected {kind.__name__}, got {value!r} of type {type(value).__name__}")
+        raise _misfit(kind.__name__, value)
 
     return structure
 
 
+def _instance(kind: Any) -> _Hook:
+    """Take what cattrs does not know as it is, if it is of that class: it is in this process."""
+    if not isinstance(kind, type):
+        raise cattrs.StructureHandlerNotFoundError(f"no payload can be a {kind!r}", type_=kind)
+
+    def structure(value: Any, _kind: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        raise _misfit(kind.__qualname__, value)
+
+    return structure
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True, structure_fallback_factory=_instance)
+_structure: _Hook = _converter.structure
+# Without bool, which would count as an int there.
+configure_union_passthrough(int | float | str | bytes | None, _converter)
+
 for _kind in (int, float, bool, str, bytes):
     _converter.register_structure_hook(_kind, _strict(_kind))
+
+
+def _object(kind: Any) -> _Hook:
+    try:
+        from_dict: _Hook = _converter.gen_structure_attrs_fromdict(kind)
+    except NameError as error:
+        raise TypeError(
+            f"the annotations of {kind.__qualname__} cannot be resolved ({error}): define the "
+            "class at module level"
+        ) from error
+
+    return _of_dict(kind, from_dict, f"the fields of {kind.__qualname__}")
+
+
+def _is_mapping(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in (dict, abc.Mapping, abc.MutableMapping)
+
+
+def _mapping(kind: Any) -> _Hook:
+    return _of_dict(kind, mapping_structure_factory(kind, _converter, dict), "a dict")
+
+
+def _of_dict(kind: Any, from_dict: _Hook, wanted: str) -> _Hook:
+    def structure(value: Any, _kind: Any) -> Any:
+        if isinstance(value, dict):
+            return from_dict(value, kind)
+        raise _misfit(wanted, value)
+
+    return structure
+
+
+_converter.register_structure_hook_factory(_is_mapping, _mapping)
+_converter.register_structure_hook_factory(attrs.has, _object)
+
+# What each collection is made as.
+_COLLECTIONS: dict[Any, Callable[[abc.Iterable[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    deque: deque,
+    abc.Sequence: list,
+    abc.MutableSequence: list,
+    abc.Set: frozenset,
+    abc.MutableSet: set,
+}
+
+
+def _is_collection(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in _COLLECTIONS
+
+
+def _collection(kind: Any) -> _Hook:
+    """Refuse strings and dicts as collections: cattrs would take their characters and keys."""
+    make = _COLLECTIONS[typing.get_origin(kind) or kind]
+    elements = typing.get_args(kind) or (Any,)
+    fixed = make is tuple and elements[-1] is not Ellipsis and bool(typing.get_args(kind))
+
+    def structure(value: Any, _kind: Any) -> Any:
+        if not isinstance(value, list | tuple | set | frozenset | deque):
+            raise _misfit(f"a {make.__name__}", value)
+        items: list[Any] = list(typing.cast("abc.Iterable[Any]", value))
+        if fixed and len(items) != len(elements):
+            raise _misfit(f"{len(elements)} items", value)
+        kinds = elements if fixed else (elements[0],) * len(items)
+        return make(map(_structure, items, kinds))
+
+    return structure
+
+
+_converter.register_structure_hook_factory(_is_collection, _collection)
 
 
 def is_frozen(value: object) -> bool:
@@ -49,11 +154,15 @@ def as_type(value: Any, wanted: Any) -> Any:
     """
     if isinstance(wanted, type) and type(value) is wanted and is_frozen(value):
         return value
-    return _converter.structure(as_plain(value), wanted)
+    return _structure(as_plain(value), wanted)
 
 
 def as_plain(value: Any) -> Any:
-    """Return `value` as dicts, lists, strings and numbers if it is an attrs object, else itself."""
-    if attrs.has(cast("type[Any]", type(value))):
+    """Return `value` as dicts, lists, strings and numbers if it is an attrs object, else itself.
+
+    Raises:
+        RecursionError: it contains itself.
+    """
+    if attrs.has(typing.cast("Any", type(value))):
         return _converter.unstructure(value)
     return value
