@@ -79,6 +79,20 @@ async def test_a_worker_that_fills_its_own_lane(autojump_clock) -> None:
     assert log == [("a", "a")]
 
 
+async def test_a_request_that_waits_for_room_in_a_circle(autojump_clock) -> None:
+    """S-MAIL-12: an ask that would wait for room in the asker's own full lane is refused."""
+    answers: list[Any] = []
+
+    async def note(worker: Actor) -> None:
+        if not answers:
+            worker.send_nowait(Note(target="a"))
+            answers.append(await outcome_of(worker.ask("a", "serve")))
+
+    async with open_runner(Actor("a", note=note, mailbox_capacity=1)) as runner:
+        await settle(runner, "a")
+    assert deadlock(answers[0]) == "a -> a"
+
+
 async def test_a_ring_of_sends(autojump_clock) -> None:
     """S-MAIL-12: a circle of any length is refused; the error names all of it."""
     names = "abcde"

@@ -160,6 +160,22 @@ async def test_an_odd_group_of_errors_is_an_error(autojump_clock) -> None:
             await runner.ask("a", "serve")
 
 
+class Escape(BaseException):
+    pass
+
+
+async def test_what_is_no_error_is_not_kept() -> None:
+    """S-JOB-2: what is no `Exception` is no outcome: it leaves the worker and the runner."""
+
+    async def serve(*args: Any) -> None:
+        raise BaseExceptionGroup("", [Escape()])
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_runner(Actor("a", serve=serve)) as runner:
+            await runner.ask("a", "serve")
+    assert caught.group_contains(Escape)
+
+
 # The first outcome wins
 
 

@@ -73,6 +73,27 @@ async def test_send_says_when_there_is_no_room(autojump_clock) -> None:
         await trio.sleep(9)
 
 
+async def test_who_has_stopped_is_silent(autojump_clock) -> None:
+    """S-BUS-6: a worker that has stopped can neither send nor ask: its name is not its own any more."""
+    actor = Actor("a")
+    async with open_runner(actor, Server()) as runner:
+        await runner.end_worker("a")
+        await actor.wait_stopped()
+        for use in (
+            lambda: actor.send(Note(target="server")),
+            lambda: actor.ask("server", "nothing"),
+        ):
+            with pytest.raises(trio.ClosedResourceError, match="has stopped"):
+                await use()
+        for use in (
+            lambda: actor.send_nowait(Note(target="server")),
+            lambda: actor.job("server", "nothing"),
+            lambda: actor.job_group("server", name="nothing"),
+        ):
+            with pytest.raises(trio.ClosedResourceError, match="has stopped"):
+                use()
+
+
 def test_a_participant_needs_a_place() -> None:
     """The mixin itself has no place in a tree."""
     with pytest.raises(NotImplementedError):

@@ -258,3 +258,26 @@ async def test_a_runner_serves_no_jobs(autojump_clock) -> None:
     async with open_runner(name="r") as runner:
         with pytest.raises(JobRefusedError, match="a runner serves no jobs"):
             await runner.ask("r", "echo", {})
+
+
+async def test_a_cancel_in_the_step_of_the_admission(autojump_clock) -> None:
+    """S-JOB-3: a request that got room in this very step is cancelled as a job, not as a sender."""
+
+    async def note(worker: Actor) -> None:
+        for request in worker.bus.open_requests.values():
+            request.cancel("in the same step", "test")
+        await trio.sleep(1)
+
+    actor = Actor("a", note=note, mailbox_capacity=1)
+    async with open_runner(actor) as runner:
+        async with trio.open_nursery() as nursery:
+            for i in range(5):
+                if i == 2:
+                    nursery.start_soon(outcome_of, runner.ask("a", "serve"))
+                else:
+                    nursery.start_soon(runner.send, Note(target="a"))
+                await trio.testing.wait_all_tasks_blocked()
+            # One is handled, one is in the lane, the request and two more wait for room.
+            assert actor.statistics().mailbox.waiting_senders == 3
+        await trio.sleep(9)
+        assert idle(runner)
