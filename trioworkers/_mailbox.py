@@ -148,9 +148,9 @@ class Mailbox:
 
         The owner has looked at the policy before: a request is never dropped.
         """
-        before = self.accepted
         taken = self.put(request, now)
-        self.requests += self.accepted - before
+        if self.data and self.data[-1] is request:
+            self.requests += 1
         return taken
 
     def _append(self, item: Any, depth: int, now: float) -> None:
@@ -184,19 +184,29 @@ class Mailbox:
             self._append(item, depth, now)
         elif self.overflow == "refuse":
             raise MailboxFullError(self.name, self.capacity)
-        elif self.overflow == "drop_newest" or not self._drop_oldest():
+        elif self.overflow == "drop_newest" or (oldest := self._take_oldest()) is None:
             self._drop(item)
         else:
+            # Before the owner hears of the drop: it may send here again.
             self._append(item, depth - 1, now)
+            self._drop(oldest)
         return True
 
-    def _drop_oldest(self) -> bool:
+    def _take_oldest(self) -> BusMessage | None:
         for place, item in enumerate(self.data):
             if isinstance(item, BusMessage) and not isinstance(item, _NEVER_DROPPED):
-                del self.data[place]
-                self._drop(item)
-                return True
-        return False
+                self._take_out(place)
+                return item
+        return None
+
+    def _take_out(self, place: int) -> None:
+        """Take an item out of the data lane; those before it move up by one number."""
+        number = self.accepted - len(self.data) + 1 + place
+        del self.data[place]
+        if place:
+            self._head_number += self._head_number <= number
+            if self._marks:
+                self._marks = deque((each + (each <= number), at) for each, at in self._marks)
 
     def _drop(self, item: Any) -> None:
         self.dropped += 1
@@ -239,13 +249,13 @@ class Mailbox:
 
     def remove(self, request: Any) -> bool:
         """Remove an open request from the data lane; False if it is not there."""
-        try:
-            self.data.remove(request)
-        except ValueError:
-            return False
-        self.requests -= 1
-        self.hand_over()
-        return True
+        for place, item in enumerate(self.data):
+            if item is request:
+                self._take_out(place)
+                self.requests -= 1
+                self.hand_over()
+                return True
+        return False
 
     # The system lane
 
@@ -281,15 +291,15 @@ class Mailbox:
         """
         self._closed = reason
         self.limit = 0
-        waiting, self.waiting = self.waiting or OrderedDict(), None
-        for ticket, item in waiting.items():
-            if reason == "ending" and self._owner.may_enter_while_ending(item):
-                self.wait(ticket, item)
-            else:
-                self._owner.reject(item, reason)
-                self._release(ticket)
         if reason == "stopped":
             self._reject_all()
+        for ticket, item in tuple((self.waiting or {}).items()):
+            if reason == "ending" and self._owner.may_enter_while_ending(item):
+                continue
+            # Whoever hears of a rejected item may cancel others that wait here.
+            if self.waiting and self.waiting.pop(ticket, None) is not None:
+                self._release(ticket)
+                self._owner.reject(item, reason)
 
     def reopen(self) -> None:
         """Open the intake again, for another incarnation."""
@@ -319,7 +329,8 @@ class Mailbox:
     def _mark(self, number: int, now: float) -> None:
         if self._marks is None:
             self._marks = deque()
-        head = self.accepted - len(self.data) + 1
+        # The item with this number is counted, but not in the lane yet.
+        head = self.accepted - len(self.data)
         while len(self._marks) > 1 and self._marks[1][0] <= head:
             self._marks.popleft()
         self._marks.append((number, now))
