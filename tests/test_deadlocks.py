@@ -278,12 +278,11 @@ async def test_wait_ready_in_a_circle(autojump_clock) -> None:
     async def waits(worker: Actor) -> None:
         await worker.registry.wait_ready({"a": "b", "b": "a"}[worker.name])
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(BackpressureDeadlockError, check=lambda error: set(error.cycle) == {*"ab"})
+    ):
         async with open_runner(Actor("a", start=waits), Actor("b")):
             raise AssertionError("entered")
-    (error,) = caught.value.exceptions
-    assert isinstance(error, BackpressureDeadlockError)
-    assert set(error.cycle) == {"a", "b"}
 
 
 async def test_wait_ready_that_can_be_served(autojump_clock) -> None:
@@ -416,7 +415,7 @@ async def test_asks_of_child_tasks_are_not_the_turn(autojump_clock) -> None:
 
         if worker.statistics().handled == 0:
             await worker.send(Note(target="a"))
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a task of its own is the point
                 nursery.start_soon(ask)
 
     async with open_runner(Actor("a", note=note)) as runner:

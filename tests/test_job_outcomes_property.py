@@ -197,8 +197,9 @@ async def live(walk: Walk) -> tuple[Any, float]:
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(occupy, runner, walk)
         await trio.testing.wait_all_tasks_blocked()
-        with trio.CancelScope() as leave:
-            nursery.start_soon(happen, walk, runner, leave)
+        leave = trio.CancelScope()
+        nursery.start_soon(happen, walk, runner, leave)
+        with leave:
             await ask(walk, runner, outcomes)
         at = trio.current_time()
         # Whatever lingers has gone by then.
