@@ -319,6 +319,21 @@ async def test_asking_a_worker_whose_start_waits_for_the_asker(autojump_clock) -
     assert deadlock(refused[0]) in ("a -> b -> a", "b -> a -> b")
 
 
+@pytest.mark.parametrize("hook", ["start", "stop"])
+async def test_asking_oneself_where_no_job_can_run(hook: str, autojump_clock) -> None:
+    """S-MAIL-12: in `on_start` and `on_stop` a worker serves no jobs, so asking itself is refused."""
+    answers: list[Any] = []
+
+    async def ask(worker: Actor) -> None:
+        answers.append(await outcome_of(worker.ask("a", "serve")))
+
+    hooks: dict[str, Any] = {hook: ask}
+    async with open_runner(Actor("a", **hooks)):
+        pass
+    assert [deadlock(answer) for answer in answers] == ["a -> a"]
+    assert trio.current_time() == 0
+
+
 @pytest.mark.parametrize("cancel_on_error", [True, False])
 async def test_groups_in_a_circle(cancel_on_error: bool, autojump_clock) -> None:
     """S-MAIL-12: of a group that waits for its own requester, the members at fault are refused."""
