@@ -239,6 +239,10 @@ class Node(ABC):
             self.nursery is not None and self.nursery.cancel_scope.cancel_called
         )
 
+    def _topmost_cancelled(self) -> Node | None:
+        cancelled = [node for node in self.chain() if node.was_cancelled]
+        return cancelled[-1] if cancelled else None
+
     def cancelled_from_outside(self, cause: BaseException | None) -> None:
         """Note reason and cut-off of a cancellation that did not come through `note_cancel`.
 
@@ -250,8 +254,7 @@ class Node(ABC):
             cause: the `Cancelled` that arrived, or what else ends the node without being a
                 failure of it (`KeyboardInterrupt`); None if nothing was raised.
         """
-        covered = [node for node in self.chain() if node.was_cancelled]
-        top = covered[-1] if covered else list(self.chain())[-1]
+        top = self._topmost_cancelled() or list(self.chain())[-1]
         top.set_cut_off()
         own = top.own_stop_reason
         if own is None or own.kind == "ended":
@@ -271,10 +274,16 @@ class Node(ABC):
     @contextmanager
     def shielded(self) -> Generator[trio.CancelScope]:
         """Shield a clean-up until the cut-off of this node."""
-        deadline = self.cut_off()
-        if deadline == inf and trio.current_effective_deadline() == -inf:
-            # A scope that is none of ours was cancelled.
-            deadline = trio.current_time() + self.context.cancel_grace
+        deadline = inf
+        if trio.current_effective_deadline() == -inf:
+            top = self._topmost_cancelled()
+            if top is not None:
+                # One grace for all clean-ups, from the first that learns of the cancellation.
+                top.set_cut_off()
+            else:
+                # A scope that is none of ours was cancelled.
+                deadline = trio.current_time() + self.context.cancel_grace
+        deadline = min(deadline, self.cut_off())
         with trio.CancelScope(shield=True, deadline=deadline) as scope:
             self.context.shields[scope] = self
             try:
