@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 
@@ -65,10 +67,9 @@ class Script:
 def scripts(page: Path) -> list[Script]:
     """Find the scripts of a page: a block of text right behind one is what it prints."""
     found = blocks(page)
-    followers: list[Block | None] = [*found[1:], None]
     return [
         Script(block, after.text if after is not None and after.language == "text" else None)
-        for block, after in zip(found, followers, strict=True)
+        for block, after in zip_longest(found, found[1:])
         if block.language == "python" and not block.name
     ]
 
@@ -91,3 +92,20 @@ def run_script(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     # Blank lines before it, so that a traceback names the line of the page.
     source = "\n" * (script.block.line - 1) + script.block.text
     exec(compile(source, str(script.block.page), "exec"), module.__dict__)
+
+
+def run_files(page: Path, folder: Path) -> None:
+    """Write the blocks of a page that have a file's name into a folder, and run their tests there.
+
+    Warnings are errors, and the settings of this project do not count.
+    """
+    for block in blocks(page):
+        if block.name:
+            (folder / block.name).write_text(block.text, encoding="utf-8")
+    settings = folder / "pytest.ini"
+    settings.write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", settings]
+    run = subprocess.run(
+        [*command, folder], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -1,0 +1,29 @@
+"""The code on the other pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, PAGES, Script, blocks, run_files, run_script, scripts
+
+OTHERS = [page for page in PAGES if page.parent == DOCS and page.name != "tutorial.md"]
+
+
+@pytest.mark.parametrize("script", [each for page in OTHERS for each in scripts(page)], ids=str)
+def test_a_program_prints_what_it_says(
+    script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each program runs as it stands; if there is output below it, that is what it prints."""
+    run_script(script, monkeypatch)
+    if script.output is not None:
+        assert capsys.readouterr().out == script.output
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in OTHERS if any(block.name for block in blocks(page))], ids=str
+)
+def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
+    """The blocks that name a file are a test suite that passes."""
+    run_files(page, tmp_path)
