@@ -145,6 +145,7 @@ class Asker(Worker):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.times: list[float] = []
+        self.keeps_times = True
         self.finished = trio.Event()
 
     async def run_asks(self, form: str, count: int) -> None:
@@ -153,7 +154,8 @@ class Asker(Worker):
         for n in range(count):
             started = time.perf_counter()
             answer = await one(n)
-            self.times.append(time.perf_counter() - started)
+            if self.keeps_times:
+                self.times.append(time.perf_counter() - started)
             if answer != n:
                 text = f"asked {n}, answered {answer}"
                 raise AssertionError(text)
@@ -187,8 +189,11 @@ async def ask(count: int, form: str) -> Figures:
     return side.percentiles(asker.times[count // 10 :])
 
 
-async def system(backlog: int, repetitions: int) -> Figures:
+async def system(backlog: int, repetitions: int, elsewhere: int = 0) -> Figures:
     """Send a system message from a thread to a worker that has `backlog` data messages queued.
+
+    Making very many messages leaves the processor's caches cold, whether they are queued or not.
+    `elsewhere` says how many are made and kept out of the lane.
 
     The loop is blocked until the thread is about to send. Otherwise Python's GIL would decide when
     the thread runs, on a busy loop often long after the backlog.
@@ -208,6 +213,7 @@ async def system(backlog: int, repetitions: int) -> Figures:
             receiver.expect(backlog)
             for n in range(backlog):
                 sender.send_nowait(Tick(target="receiver", n=n))
+            kept = [Tick(target="receiver", n=n) for n in range(elsewhere)]
             sending = threading.Event()
             sent_at: list[float] = []
             thread = threading.Thread(target=halt, args=(sending, sent_at))
@@ -219,6 +225,7 @@ async def system(backlog: int, repetitions: int) -> Figures:
             if backlog:
                 await receiver.finished.wait()
             await trio.to_thread.run_sync(thread.join)
+            kept.clear()
         await runner.cancel()
     return side.percentiles(times) | {"left_min": min(left), "left_max": max(left)}
 
@@ -279,13 +286,13 @@ async def cancel(children: int, leaves: int) -> Figures:
 async def jobs(count: int) -> Figures:
     """Run many jobs and compare what is there afterwards with what was there after a few."""
     asker = Asker("asker")
+    asker.keeps_times = False
     async with open_runner(Counter("counter"), asker) as runner:
 
         async def run_asks(count: int) -> tuple[int, int, dict[str, int]]:
             asker.finished = trio.Event()
             asker.nursery.start_soon(asker.run_asks, "ask", count)
             await asker.finished.wait()
-            asker.times.clear()
             await trio.sleep(0.05)
             resident = side.resident_bytes()
             return resident, len(gc.get_objects()), table_sizes(runner, asker)
