@@ -267,11 +267,12 @@ class WorkerRunner(Participant):
             deadline: seconds until it is cancelled; `end_deadline` by default.
 
         Raises:
-            ValueError: there is no such worker.
+            ValueError: there is no such worker, or the deadline is negative.
         """
         slot = self._known(name)
+        seconds = self._context.end_seconds(deadline)
         await trio.lowlevel.checkpoint()
-        slot.end(reason, self._context.end_deadline if deadline is None else deadline, self.name)
+        slot.end(reason, seconds, self.name)
 
     async def cancel_worker(self, name: str, reason: str | None = None) -> None:
         """Cancel a worker and all below it; its `wait_stopped` waits for it.
@@ -314,8 +315,11 @@ class WorkerRunner(Participant):
         Args:
             reason: why.
             deadline: seconds until the rest is cancelled; `end_deadline` by default.
+
+        Raises:
+            ValueError: the deadline is negative.
         """
-        seconds = self._context.end_deadline if deadline is None else deadline
+        seconds = self._context.end_seconds(deadline)
         if not self._stopped.is_set():
             self._root.end(reason, seconds, self.name)
 

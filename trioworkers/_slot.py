@@ -311,7 +311,8 @@ class Slot(Address):
                 logger.warning("on_stop of %s was cut off after the grace period", self.path)
         except BaseException as error:  # noqa: ASYNC103, BLE001 - as in live()
             more = self._note_errors(error, errors)
-            rest = rest or more
+            if more is not None:
+                rest = _worse(rest, more)
         return rest
 
     def _end_incarnation(self, errors: list[Exception]) -> None:
@@ -442,6 +443,14 @@ class Slot(Address):
 
 def _text(errors: Sequence[Exception]) -> str:
     return "; ".join(f"{type(each).__name__}: {each}" for each in errors)
+
+
+def _worse(rest: BaseException | None, more: BaseException) -> BaseException:
+    """Return what goes on of two exceptions: a mere cancellation gives way."""
+    if split(rest, trio.Cancelled)[1] is None:
+        return more
+    assert rest is not None
+    return BaseExceptionGroup("a worker was interrupted twice", [rest, more])
 
 
 def _notes(error: BaseException) -> Sequence[str]:

@@ -67,6 +67,18 @@ class Context:
     job_numbers: int = 0
     job_prefix: str = ""
 
+    def end_seconds(self, deadline: float | None) -> float:
+        """Return how long an end may take.
+
+        Raises:
+            ValueError: `deadline` is negative.
+        """
+        if deadline is None:
+            return self.end_deadline
+        if not deadline >= 0:
+            raise ValueError(f"deadline must not be negative, and is {deadline!r}")
+        return deadline
+
     def refresh_shields(self) -> None:
         """Bring the deadlines of all shielded clean-ups up to date."""
         for scope, node in self.shields.items():

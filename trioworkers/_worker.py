@@ -339,11 +339,12 @@ class Worker(Participant):
             deadline: seconds until it is cancelled; the runner's `end_deadline` by default.
 
         Raises:
-            ValueError: it is no child of this worker.
+            ValueError: it is no child of this worker, or the deadline is negative.
         """
         child = self._child(name)
+        seconds = self._node.context.end_seconds(deadline)
         await trio.lowlevel.checkpoint()
-        child.end(reason, self._seconds(deadline), self._node.path)
+        child.end(reason, seconds, self._node.path)
 
     async def cancel_worker(self, name: str, reason: str | None = None) -> None:
         """Cancel a child and all below it; `wait_stopped` waits for it.
@@ -356,9 +357,6 @@ class Worker(Participant):
         child = self._child(name)
         await trio.lowlevel.checkpoint()
         child.cancel(reason, self._node.path)
-
-    def _seconds(self, deadline: float | None) -> float:
-        return self._node.context.end_deadline if deadline is None else deadline
 
     # Stopping
 
