@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -144,7 +145,7 @@ async def test_others_may_be_busy(worker_runner: WorkerRunner) -> None:
     async with open_runner(Sleeper("sleeper")) as other, trio.open_nursery() as nursery:
 
         async def spin() -> None:
-            while True:
+            for _ in itertools.count():
                 await trio.lowlevel.checkpoint()
 
         nursery.start_soon(spin)

@@ -119,6 +119,7 @@ class TestTasks:
             with no_leaks():
                 async with trio.open_nursery() as inner:
                     inner.start_soon(trio.lowlevel.checkpoint)
+                    inner.start_soon(trio.lowlevel.checkpoint)
             outer.cancel_scope.cancel()
 
     async def test_system_tasks_are_no_leak(self) -> None:

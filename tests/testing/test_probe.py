@@ -83,11 +83,13 @@ class TestMessages:
             await worker_runner.send(Tick(target="probe"))
         await probe.receive(Stop)
 
-    async def test_broadcasts(self, worker_runner: WorkerRunner, probe: Probe) -> None:
-        """Broadcasts are heard of the types in `hears` (S-BUS-2)."""
+    async def test_broadcasts(
+        self, worker_runner: WorkerRunner, probe: Probe, dead_letters: DeadLetterLog
+    ) -> None:
+        """Broadcasts are heard of the types in `hears`, and of no others (S-BUS-2)."""
+        dead_letters.expect("unhandled", Tick)
         await worker_runner.send(Tick())
         await worker_runner.send(Tock())
-        await wait_idle(worker_runner)
         await probe.receive(Tock)
         assert probe.none_left()
 
