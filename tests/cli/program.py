@@ -1,0 +1,79 @@
+"""Running the command line as its users do: in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+PROGRAM = (sys.executable, "-m", "trioworkers")
+
+LIMIT = 60
+"""Seconds after which a program that hangs fails its test."""
+
+
+def run(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with nothing for a terminal."""
+    return run_command([*PROGRAM, *args], cwd)
+
+
+def run_command(
+    command: Sequence[str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any program to its end."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=LIMIT,
+    )
+
+
+@contextmanager
+def started(*args: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Start a command; it is dead when the block is left."""
+    process = subprocess.Popen(
+        [*PROGRAM, *args],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Press Ctrl-C."""
+    process.send_signal(signal.SIGINT)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something outside this process, which nothing announces."""
+    end = monotonic() + LIMIT
+    while not holds():
+        assert monotonic() < end, "this never became true"
+        sleep(0.002)
+
+
+def reads_below(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Tell whether a process has a file below `folder` open."""
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            if folder in descriptor.readlink().parents:
+                return True
+        except OSError:  # closed meanwhile
+            continue
+    return False
