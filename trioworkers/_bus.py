@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 import trio
@@ -29,7 +30,12 @@ from ._streams import LaggingStream
 from ._values import DeadLetter, DeadLetterReason, Lagged
 from ._waits import WaitGraph
 from .abc import WorkerBus
-from .errors import BackpressureDeadlockError, MailboxFullError, NameTakenError
+from .errors import (
+    BackpressureDeadlockError,
+    MailboxFullError,
+    NameTakenError,
+    SystemLaneFullError,
+)
 from .messages import (
     BusAddWorkerMessage,
     BusCancelMessage,
@@ -63,6 +69,9 @@ SENDS_PER_PASS = 64
 
 SLICE = 0.001
 """How many seconds of sends, or of handlers, there are at most without letting others run."""
+
+REPORTED = 1024
+"""How many kinds of dead letters are remembered as reported: names of targets have no bound."""
 
 _JOB_PROTOCOL = (
     BusJobRequestMessage,
@@ -115,7 +124,7 @@ class LocalBus(WorkerBus):
         self._kinds: dict[type, int] = {}
         self._subscriptions: dict[LaggingStream[BusMessage], tuple[type[BusMessage], ...]] = {}
         self._letter_streams: list[LaggingStream[DeadLetter]] = []
-        self._reported: set[tuple[str, str | None]] = set()
+        self._reported: dict[tuple[str, str | None], None] = {}
         self._token: trio.lowlevel.TrioToken | None = None
         self._yielded = 0.0
         self._watched = False
@@ -153,7 +162,10 @@ class LocalBus(WorkerBus):
     def unlisten(self, name: str, types: Iterable[type[BusMessage]]) -> None:
         """Undo `listen`."""
         for message_type in types:
-            del self._listeners[message_type][name]
+            listeners = self._listeners[message_type]
+            del listeners[name]
+            if not listeners:
+                del self._listeners[message_type]
 
     def route(self, name: str) -> Route | None:
         """Return what is behind `name`, or None."""
@@ -169,8 +181,10 @@ class LocalBus(WorkerBus):
         self._runner_names.remove(runner_name)
         if not self._runner_names:
             self._token = None
-            for stream in (*self._subscriptions, *self._letter_streams):
-                stream.close()
+            for messages in self._subscriptions:
+                messages.close()
+            for letters in self._letter_streams:
+                letters.close()
 
     # Sending
 
@@ -188,11 +202,7 @@ class LocalBus(WorkerBus):
             SystemLaneFullError: the target's system lane is at its hard cap.
             BackpressureDeadlockError: waiting for the target would close a circle.
         """
-        if not isinstance(message, BusMessage):
-            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
-        if not message.source:
-            raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
-        await self.send_as(message.source, message)
+        await self.send_as(_source(message), message)
 
     def send_nowait(self, message: BusMessage) -> None:
         """Deliver `message` at once; as `send` otherwise.
@@ -200,11 +210,7 @@ class LocalBus(WorkerBus):
         Raises:
             trio.WouldBlock: the target's lane is full.
         """
-        if not isinstance(message, BusMessage):
-            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
-        if not message.source:
-            raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
-        self.send_nowait_as(message.source, message)
+        self.send_nowait_as(_source(message), message)
 
     async def pause(self) -> None:
         """Make the cancellation point, and now and then the schedule point, of one send."""
@@ -215,6 +221,7 @@ class LocalBus(WorkerBus):
             await checkpoint()
             self._yielded = _clock.slice_clock()
 
+    @enable_ki_protection
     async def send_internal(self, message: BusMessage) -> None:
         """Deliver a data message that users do not send by hand."""
         await self.pause()
@@ -240,7 +247,10 @@ class LocalBus(WorkerBus):
             kind = self._kind_of(message)
         if message.source != sender:
             self._stamp(sender, message)
-        box = self._boxes.get(message.target)
+        try:
+            box = self._boxes.get(message.target)
+        except TypeError:
+            raise _no_target(message) from None
         if kind == _DATA and box is not None:
             if self._watched:
                 self._tell(message)
@@ -255,6 +265,9 @@ class LocalBus(WorkerBus):
     def send_nowait_as(self, sender: str, message: BusMessage) -> None:
         """Deliver `message` for `sender` at once or raise `trio.WouldBlock`."""
         self.sent += 1
+        if not self.sent % SENDS_PER_PASS:
+            # The next send is to be a schedule point: this one cannot be.
+            self._yielded = -inf
         kind = self._kinds.get(type(message))
         if kind is None:
             kind = self._kind_of(message)
@@ -266,22 +279,31 @@ class LocalBus(WorkerBus):
             self._deliver_at_once(kind, message)
 
     def _put_nowait(self, message: BusMessage) -> None:
-        now = _clock.slice_clock()
         if message.target is None:
-            boxes = self._receivers(message)
-            # All or nothing: a broadcast that reached some could not be repeated.
-            if any(box.full and box.overflow == "wait" for box in boxes):
-                raise trio.WouldBlock
-        elif (box := self._boxes.get(message.target)) is not None:
-            boxes = [box]
-        else:
-            self._deliver_at_once(_DATA, message)
+            self._broadcast_nowait(message)
             return
-        for box in boxes:
-            if not box.put(message, now):
-                raise trio.WouldBlock
+        _check_target(message)
+        box = self._boxes.get(message.target)
+        if box is None:
+            self._deliver_at_once(_DATA, message)
+        elif not box.put(message, _clock.slice_clock()):
+            raise trio.WouldBlock
+        elif self._watched:
+            self._tell(message)
+
+    def _broadcast_nowait(self, message: BusMessage) -> None:
+        boxes = self._receivers(message)
+        # All or nothing: a broadcast that reached some could not be repeated.
+        if any(box.full and box.overflow == "wait" for box in boxes):
+            raise trio.WouldBlock
         if self._watched:
             self._tell(message)
+        if not boxes:
+            self._report_unheard(message)
+        for box in boxes:
+            if not self._put_or_report(box, message, _clock.slice_clock()):
+                # Filled meanwhile by somebody who watches, and sends when he sees something.
+                self._report_overflow(box, message)
 
     def send_from_thread(self, message: BusMessage) -> None:
         """Deliver `message` from a thread other than trio's.
@@ -290,7 +312,7 @@ class LocalBus(WorkerBus):
         until there is room.  An empty `source` becomes the runner's name.
 
         Raises:
-            RuntimeError: no runner is running, or this is trio's own thread.
+            RuntimeError: no runner is running, or this thread runs trio itself.
             trio.RunFinishedError: the run is over.
             ValueError: `source` is not a name on this bus.
             TypeError, MailboxFullError, SystemLaneFullError: as `send`, in the calling thread.
@@ -298,6 +320,10 @@ class LocalBus(WorkerBus):
         token = self._token
         if token is None:
             raise RuntimeError("no runner is running on this bus: send from a thread while one is")
+        if trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                "this thread runs trio and must not block: use send() or send_nowait()"
+            )
         if not trio.from_thread.run_sync(self._take_from_thread, message, trio_token=token):
             trio.from_thread.run(self.send_as, message.source, message, trio_token=token)
 
@@ -307,7 +333,7 @@ class LocalBus(WorkerBus):
             raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
         if not message.source and self._runner_names:
             self._stamp(self._runner_names[0], message)
-        if message.source not in self._routes:
+        if not isinstance(message.source, str) or message.source not in self._routes:
             raise ValueError(
                 f"source {message.source!r} is not on this bus: leave it out, or name a worker here"
             )
@@ -317,6 +343,7 @@ class LocalBus(WorkerBus):
             return False
         return True
 
+    @enable_ki_protection
     def publish(self, message: BusMessage) -> None:
         """Announce something of the framework's own; what finds no room becomes a dead letter."""
         if self._watched:
@@ -328,10 +355,12 @@ class LocalBus(WorkerBus):
             if message.target not in (None, name):
                 continue
             if isinstance(message, BusSystemMessage):
-                self._put_system(route, message)
+                try:
+                    self._put_system(route, message)
+                except SystemLaneFullError:
+                    self._report_overflow(box, message)
             elif box.full:
-                box.dropped += 1
-                self.dead_letter(message, "overflow", name)
+                self._report_overflow(box, message)
             else:
                 box.put(message, _clock.slice_clock())
 
@@ -368,6 +397,7 @@ class LocalBus(WorkerBus):
 
     # Delivery
 
+    @enable_ki_protection
     async def wait_for_room(self, box: Mailbox, item: Any) -> None:
         """Wait until `item` has entered the data lane of `box`.
 
@@ -396,26 +426,41 @@ class LocalBus(WorkerBus):
     async def _broadcast(self, message: BusMessage, now: float) -> None:
         if self._watched:
             self._tell(message)
-        full = [
-            box for box in self._receivers(message) if not self._put_or_report(box, message, now)
-        ]
-        while full:
-            try:
-                await self.wait_for_room(full[0], message)
-            except trio.Cancelled:
-                for box in full:
-                    self.dead_letter(message, "cancelled", box.name)
-                raise
-            del full[0]
+        boxes = self._receivers(message)
+        if not boxes:
+            self._report_unheard(message)
+        full = [box for box in boxes if not self._put_or_report(box, message, now)]
+        try:
+            while full:
+                # Meanwhile it may have got room, or its worker may have stopped.
+                if not self._put_or_report(full[0], message, _clock.slice_clock()):
+                    await self.wait_for_room(full[0], message)
+                del full[0]
+        except BaseException as problem:
+            deadlock = isinstance(problem, BackpressureDeadlockError)
+            for box in full:
+                self.dead_letter(message, "overflow" if deadlock else "cancelled", box.name)
+            raise
 
     def _put_or_report(self, box: Mailbox, message: BusMessage, now: float) -> bool:
         """Put a broadcast in one lane; a lane that refuses must not keep it from the others."""
         try:
             return box.put(message, now)
         except MailboxFullError:
-            box.dropped += 1
-            self.dead_letter(message, "overflow", box.name)
+            self._report_overflow(box, message)
             return True
+
+    def _report_overflow(self, box: Mailbox, message: BusMessage) -> None:
+        box.dropped += 1
+        self.dead_letter(message, "overflow", box.name)
+
+    def _report_unheard(self, message: BusMessage) -> None:
+        """Report a broadcast that nobody handles nor reads; some may just not be there now."""
+        heard = any(name != message.source for name in self._listeners.get(type(message), ()))
+        if not heard and not any(
+            isinstance(message, each) for each in self._subscriptions.values()
+        ):
+            self.dead_letter(message, "unhandled")
 
     def _receivers(self, message: BusMessage) -> list[Mailbox]:
         return [
@@ -430,16 +475,35 @@ class LocalBus(WorkerBus):
         if kind == _COMMAND:
             self._command(message)
         elif message.target is None:
-            for name, route in tuple(self._listeners.get(type(message), {}).items()):
-                if name != message.source and route.hears(type(message)):
-                    self._put_system(route, message)
-        elif (route := self._routes.get(message.target)) is None:
-            _check_target(message)
-            self.dead_letter(message, "unknown", message.target)
-        elif route.mailbox is None:
-            self.dead_letter(message, "unhandled", message.target)
+            self._broadcast_system(message)
         else:
-            self._put_system(route, message)
+            _check_target(message)
+            route = self._routes.get(message.target)
+            if route is None:
+                self.dead_letter(message, "unknown", message.target)
+            elif route.mailbox is None:
+                self.dead_letter(message, "unhandled", message.target)
+            else:
+                self._put_system(route, message)
+
+    def _broadcast_system(self, message: BusMessage) -> None:
+        """Put a system broadcast in every lane; a lane at its cap fails loudly, but last."""
+        listeners = self._listeners.get(type(message), {})
+        routes = [
+            route
+            for name, route in listeners.items()
+            if name != message.source and route.hears(type(message))
+        ]
+        full: SystemLaneFullError | None = None
+        for route in routes:
+            try:
+                self._put_system(route, message)
+            except SystemLaneFullError as error:
+                full = error
+        if full is not None:
+            raise full
+        if not routes:
+            self._report_unheard(message)
 
     def _put_system(self, route: Route, message: BusMessage) -> None:
         if route.mailbox is not None and isinstance(message, BusSystemMessage):
@@ -452,6 +516,11 @@ class LocalBus(WorkerBus):
             self._command_runner(message)
         elif message.target is None:
             raise ValueError(f"{message!r} needs a target: name the worker")
+        elif message.target in self._runner_names:
+            raise ValueError(
+                f"{message!r} is for a worker, but its target {message.target!r} is a runner: send "
+                "BusEndMessage or BusCancelMessage"
+            )
         elif (route := self._routes.get(message.target)) is None:
             self.dead_letter(message, "unknown", message.target)
         else:
@@ -478,7 +547,9 @@ class LocalBus(WorkerBus):
         letter = DeadLetter(message, reason, trio.current_time())
         self.dead_letters[reason] += 1
         if (reason, worker) not in self._reported:
-            self._reported.add((reason, worker))
+            if len(self._reported) >= REPORTED:
+                del self._reported[next(iter(self._reported))]
+            self._reported[reason, worker] = None
             logger.warning(
                 "dead letter (%s) for %s: %r; further ones of this kind are only counted",
                 reason,
@@ -492,7 +563,7 @@ class LocalBus(WorkerBus):
     @asynccontextmanager
     async def open_dead_letters(
         self, *, capacity: int = 256
-    ) -> AsyncIterator[AsyncIterator[DeadLetter | Lagged]]:
+    ) -> AsyncGenerator[AsyncIterator[DeadLetter | Lagged], None]:
         """Open a stream of what could not be delivered.
 
         Entering is a checkpoint.
@@ -513,11 +584,12 @@ class LocalBus(WorkerBus):
             yield stream
         finally:
             self._letter_streams.remove(stream)
+            stream.close()
 
     @asynccontextmanager
     async def open_subscription(
         self, *types: type[M], capacity: int = 256
-    ) -> AsyncIterator[AsyncIterator[M | Lagged]]:
+    ) -> AsyncGenerator[AsyncIterator[M | Lagged], None]:
         """Open a stream of all messages of these types, whoever they are for.
 
         Entering is a checkpoint.  The reader is never waited for.
@@ -547,6 +619,7 @@ class LocalBus(WorkerBus):
         finally:
             del self._subscriptions[stream]
             self.watch_changed()
+            stream.close()
 
     def watch_changed(self) -> None:
         """Look again whether anybody watches the messages that are sent."""
@@ -570,6 +643,20 @@ class LocalBus(WorkerBus):
             self.observers.notify("message_sent", message)
 
 
+def _source(message: BusMessage) -> str:
+    if not isinstance(message, BusMessage):
+        raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+    if not message.source:
+        raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
+    if not isinstance(message.source, str):
+        raise TypeError(f"source must be a name, not {message.source!r}")
+    return message.source
+
+
 def _check_target(message: BusMessage) -> None:
     if message.target is not None and not isinstance(message.target, str):
-        raise TypeError(f"target must be a worker name or None, not {message.target!r}")
+        raise _no_target(message)
+
+
+def _no_target(message: BusMessage) -> TypeError:
+    return TypeError(f"target must be a worker name or None, not {message.target!r}")
