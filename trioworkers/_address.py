@@ -90,6 +90,11 @@ class Address(Node):
         """Handle no further message before the next checkpoint."""
         self._box.preempt = True
 
+    @property
+    @abstractmethod
+    def doomed(self) -> bool:
+        """Whether nothing more is handled here: cut off or failed, without another life to come."""
+
     @abstractmethod
     def gone_text(self) -> str:
         """Say why the worker's jobs end with it."""
@@ -142,7 +147,9 @@ class Address(Node):
         return route.path if isinstance(route, Node) else name
 
     def may_enter_while_ending(self, item: Any) -> bool:
-        """Let in what descendants send, and the requests of its own jobs."""
+        """Let in what descendants send, the requests of its own jobs, and those about its jobs."""
+        if isinstance(item, BusJobUpdateRequestMessage):
+            return True
         if isinstance(item, BusMessage):
             return item.source != self.name and self._is_above(item.source)
         return self._is_above(item.requester)
@@ -196,9 +203,9 @@ class Address(Node):
         """Take `request`, or give it an outcome; False if it must wait for room."""
         box = self._box
         request.responder = self
-        if self.closed:
+        if self.closed or (self.turns is None and self.doomed):
             request.gone(self.gone_text())
-        elif self.stop is not None and not self.may_enter_while_ending(request):
+        elif box.ending and not self.may_enter_while_ending(request):
             request.refuse("ending")
         elif self.turns is not None and not box.data:
             self.desk.admit(request)

@@ -19,7 +19,7 @@ from trio.lowlevel import current_task
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import JobHandler
-from ._requests import Outcome, Request, misfit_text
+from ._requests import Outcome, Request, misfit_text, serving
 from ._values import JobEventType
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
@@ -266,6 +266,7 @@ class JobDesk:
         """Run the handler of `job`, and turn whatever happens into the one outcome."""
         request = job.request
         job.task = current_task()
+        serving.set(request)
         observers = request.bus.observers
         if observers.job_started:
             observers.notify("job_started", request.target, job.id, job.name)

@@ -213,6 +213,11 @@ class Mailbox:
         self._owner.reject(item, "overflow")
 
     @property
+    def ending(self) -> bool:
+        """Whether the intake was closed for ending."""
+        return self._closed == "ending"
+
+    @property
     def full(self) -> bool:
         """Whether the data lane holds as much as it may."""
         return len(self.data) >= self.capacity

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from math import inf
 from typing import Any, Protocol
 
 import attrs
@@ -169,6 +171,19 @@ class Responder(Protocol):
         ...
 
 
+serving: ContextVar[Request | None] = ContextVar("serving", default=None)
+"""The request whose handler this task is, or was started by."""
+
+
+def _inherited_deadline() -> float:
+    """Return the deadline of the job that is being served here.
+
+    A handler runs in a task of the worker, where the requester's scope is not in sight.
+    """
+    request = serving.get()
+    return inf if request is None or request.exited else request.deadline
+
+
 class Request:
     """An open job request, and in the end its outcome."""
 
@@ -218,7 +233,7 @@ class Request:
         self.label = label
         self.cancellable = cancellable
         self.grouped = grouped
-        self.deadline = trio.current_effective_deadline()
+        self.deadline = min(trio.current_effective_deadline(), _inherited_deadline())
         self.outcome: Outcome | None = None
         # True once no handler runs for it, nor ever will.
         self.exited = False

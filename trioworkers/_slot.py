@@ -41,6 +41,8 @@ __all__ = ["Slot"]
 
 logger = logging.getLogger("trioworkers")
 
+_RESTARTED = (Restart.PERMANENT, Restart.TRANSIENT)
+
 
 class Slot(Address):
     """One worker in the tree."""
@@ -376,6 +378,17 @@ class Slot(Address):
         if self._stopped is not None:
             self._stopped.set()
         self.parent.child_stopped()
+
+    @property
+    def doomed(self) -> bool:
+        """Whether nothing more is handled here: cut off or failed, without another life to come."""
+        own = self.stop
+        if own is not None and own.kind == "cancelled" and self.dismissed:
+            return True
+        if own is not None and own.kind == "failed" and self.restart not in _RESTARTED:
+            return True
+        above = [node.own_stop_reason for node in self.chain() if node is not self]
+        return any(reason is not None and reason.kind != "ended" for reason in above)
 
     def gone_text(self) -> str:
         """Say why the worker's jobs end with it."""

@@ -109,7 +109,7 @@ class BackpressureDeadlockError(WorkersError):
         self.cycle = tuple(cycle)
 
 
-class RestartIntensityExceeded(WorkersError):  # noqa: N818 - OTP's word
+class RestartIntensityExceeded(WorkersError):
     """A supervisor restarted more than `max_restarts` times in `period` seconds."""
 
     def __init__(
@@ -129,7 +129,7 @@ class JobError(WorkersError):
     """A job did not complete."""
 
 
-class JobFailed(Exception):  # noqa: N818 - it is a way to answer, as StopIteration is
+class JobFailed(Exception):
     """Raise this in a job handler to answer that the job failed.
 
     Args:
@@ -179,7 +179,10 @@ _REFUSALS = {
 
 
 class JobRefusedError(JobError):
-    """The job was not accepted, so no handler ran."""
+    """The job was not accepted.
+
+    No handler ran, or it was cancelled because its requester would have waited for itself.
+    """
 
     def __init__(self, worker: str, job: str, reason: str, detail: str = "") -> None:
         """Name the worker, the job, one of the reasons of the documentation and the details."""
