@@ -51,7 +51,9 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
         assert self._nursery is not None
         try:
             await self._runner.serve(False, task_status)
-        except Exception as error:  # noqa: BLE001 - raised where the block ends
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the block ends
             self._crash = error
             if self._runner.entered:
                 self._nursery.cancel_scope.cancel(reason=f"runner {self._runner.name} failed")
@@ -92,7 +94,10 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
             absorbed = await self._leave(cancelled)
         except BaseException as problem:  # noqa: ASYNC103, BLE001 - goes on below
             left = problem
-        failures = [each for each in (own, self._crash, split(left, trio.Cancelled)[1]) if each]
+        failures = [each for each in (own, self._crash) if each is not None]
+        rest = split(left, trio.Cancelled)[1]
+        if rest is not None:
+            failures += leaves(rest)
         if len(failures) > 1:
             flat = [leaf for each in failures for leaf in leaves(each)]
             raise BaseExceptionGroup(f"runner {self._runner.name} and its block failed", flat)

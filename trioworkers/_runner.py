@@ -382,16 +382,18 @@ class WorkerRunner(Participant):
         self._state = WorkerState.STARTING
         self.bus.open(self.name)
         rest: BaseException | None = None
-        async with trio.open_nursery() as service:
-            watching = trio.CancelScope(shield=True)
-            service.start_soon(self._watch, watching, name=f"watchdog of {self.name}")
-            # Held until everything is put away, then raised again as one flat group.
-            try:
-                await self._run_tree(root.life, auto_end, task_status)
-            except BaseException as error:  # noqa: ASYNC103, BLE001 - goes on in _close
-                rest = error
-            watching.cancel()
-            reason, problem = self._close(rest)
+        # Held until everything is put away, then raised again as one flat group.
+        try:
+            async with trio.open_nursery() as service:
+                watching = trio.CancelScope(shield=True)
+                service.start_soon(self._watch, watching, name=f"watchdog of {self.name}")
+                try:
+                    await self._run_tree(root.life, auto_end, task_status)
+                finally:
+                    watching.cancel()
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - goes on in _close
+            rest = error
+        reason, problem = self._close(rest)
         if problem is not None:
             raise problem
         if not self._announced:

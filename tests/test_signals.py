@@ -1,0 +1,174 @@
+"""Ending by signals: the first ends, the second cancels, the third interrupts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from typing import Any
+
+import pytest
+import trio
+
+from tests.lives import Actor, forever, sleep
+from trioworkers import StopReason, WorkerRunner
+from trioworkers._signals import stop_signals
+
+PROGRAM = """
+import os, signal, sys, time
+import trio
+from trioworkers import BusDataMessage, Worker, WorkerRunner, handles, message
+
+@message
+class Go(BusDataMessage):
+    pass
+
+def interrupt(times):
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+
+class Main(Worker):
+    async def on_stop(self):
+        print("stop", self.stop_reason.kind, flush=True)
+
+    @handles(Go)
+    async def go(self, message):
+        try:
+            {body}
+        finally:
+            print("left", flush=True)
+
+async def main():
+    runner = WorkerRunner(cancel_grace=1, end_deadline=5)
+    await runner.add_workers(Main("main"))
+    await runner.send(Go(target="main"))
+    print(await runner.run(), flush=True)
+
+try:
+    trio.run(main)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def run_program(body: str) -> list[str]:
+    """Run a program with a handler, and return its output."""
+    program = PROGRAM.replace("{body}", body)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done.stdout.splitlines()
+
+
+def test_one_signal_ends() -> None:
+    """S-RUN-2: the first SIGINT ends: what is in progress is finished."""
+    lines = run_program("interrupt(1); await trio.sleep(0.02)")
+    assert lines[:2] == ["left", "stop ended"]
+    assert lines[2].startswith("ended: a signal")
+
+
+def test_two_signals_while_the_loop_is_blocked_cancel() -> None:
+    """S-RUN-2: two SIGINT in a blocked loop are counted as two: the second cancels."""
+    lines = run_program("interrupt(2); await trio.sleep_forever()")
+    assert lines[:2] == ["left", "stop cancelled"]
+    assert lines[2].startswith("cancelled: a second signal")
+
+
+def test_three_signals_interrupt_a_blocked_loop() -> None:
+    """S-RUN-2: the third SIGINT raises KeyboardInterrupt, also while the loop is blocked."""
+    lines = run_program("interrupt(3); time.sleep(30)")
+    assert lines == ["left", "stop failed", "interrupted"]
+
+
+def test_three_signals_interrupt_an_idle_loop() -> None:
+    """S-RUN-2: nor does the third break trio when it comes while nothing runs."""
+    body = (
+        "import subprocess; subprocess.Popen(['sh', '-c', 'sleep 0.1; for i in 1 2 3; do "
+        "kill -INT ' + str(os.getpid()) + '; sleep 0.05; done']); "
+        "await trio.to_thread.run_sync(time.sleep, 0.5)"
+    )
+    lines = run_program(body)
+    assert lines[-1] == "interrupted"
+
+
+async def test_both_signals_count_together(autojump_clock: Any) -> None:
+    """S-RUN-2: with handle_sigterm SIGTERM counts like SIGINT; handlers are put back."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    runner = WorkerRunner(handle_sigterm=True, cancel_grace=1)
+    results: list[Any] = []
+
+    async def run(*, task_status: Any) -> None:
+        results.append(await runner.run(task_status=task_status))
+
+    await runner.add_workers(Actor(stop=forever))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await trio.sleep(1)
+        assert runner.state == "ending"
+        os.kill(os.getpid(), signal.SIGINT)
+    assert results == [StopReason("cancelled", "a second signal", runner.name)]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_the_third_without_a_handler_before(autojump_clock: Any) -> None:
+    """S-RUN-2: the third raises KeyboardInterrupt also if SIGINT was ignored before."""
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    calls: list[str] = []
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            stop_signals([signal.SIGINT], lambda: calls.append("end"), lambda: calls.append("c")),
+        ):
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+                await trio.testing.wait_all_tasks_blocked()
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert calls == ["end", "c"]
+
+
+def run_in_thread(function: Any, *args: Any) -> None:
+    """Run something in a thread that is not trio's, and raise what it raises."""
+    problems: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function(*args)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            problems.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    for problem in problems:
+        raise problem
+
+
+def test_off_the_main_thread() -> None:
+    """S-RUN-2: off the main thread handle_sigint is ignored with a warning."""
+
+    async def main() -> None:
+        runner = WorkerRunner()
+        await runner.add_workers(Actor(start=lambda me: me.stop()))
+        with pytest.warns(RuntimeWarning, match="SIGINT cannot be handled outside the main"):
+            await runner.run()
+
+    run_in_thread(trio.run, main)
+
+
+def test_off_the_main_thread_without_signals() -> None:
+    """S-RUN-2: without handle_sigint there is nothing to warn of."""
+
+    async def main() -> None:
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(Actor(start=lambda me: me.stop(), stop=sleep(0)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            await runner.run()
+
+    run_in_thread(trio.run, main)
