@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -33,7 +33,10 @@ class Registry:
         self._entries: dict[str, WorkerRegistryEntry] = {}
         # Only of workers behind links.
         self._runners: dict[str, str] = {}
-        self._listeners: dict[str, list[Listener]] = {}
+        self._listeners: dict[str, dict[Listener, None]] = {}
+        # What to call when the runner stops: it ends a wait or a stream.
+        self._enders: dict[Callable[[], None], None] = {}
+        self._closed = False
         self._starters: dict[str, Resource] = {}
         self._start_task: Callable[..., None] | None = None
         self._early: list[tuple[ReadyHandler, WorkerReadyData]] = []
@@ -69,30 +72,46 @@ class Registry:
         Raises:
             ValueError: `name` is no possible name.
             BackpressureDeadlockError: that worker's start waits, directly or not, for the caller.
+            trio.ClosedResourceError: the runner has stopped.
         """
         check_name(name)
         await trio.lowlevel.checkpoint()
+        self._check_open()
         if name not in self._entries:
-            event = trio.Event()
-
-            def listen(_change: Up | Down) -> None:
-                event.set()
-
             task = trio.lowlevel.current_task()
             start = _Start(name, self._starters)
             circle = self._waits.find_circle(task, start)
             if circle is not None:
                 raise BackpressureDeadlockError(circle)
-            self.listen(name, listen)
             self._waits.edges[task] = start
             try:
-                while name not in self._entries:
-                    await event.wait()
-                    event = trio.Event()
+                await self._wait_ready(name)
             finally:
                 del self._waits.edges[task]
-                self.unlisten(name, listen)
         return self._entries[name]
+
+    async def _wait_ready(self, name: str) -> None:
+        event = trio.Event()
+
+        def listen(_change: Up | Down | None = None) -> None:
+            event.set()
+
+        self.listen(name, listen)
+        self._enders[listen] = None
+        try:
+            while name not in self._entries:
+                self._check_open()
+                await event.wait()
+                event = trio.Event()
+        finally:
+            del self._enders[listen]
+            self.unlisten(name, listen)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError(
+                f"runner {self._runner_name!r} has stopped: none of its workers will be ready again"
+            )
 
     async def watch(self, name: str, handler: ReadyHandler) -> None:
         """Call `handler` each time a worker of this name becomes ready, at once if it is.
@@ -105,10 +124,15 @@ class Registry:
             handler: takes a `WorkerReadyData`.
 
         Raises:
+            TypeError: `handler` cannot be called.
             ValueError: `name` is no possible name.
+            trio.ClosedResourceError: the runner has stopped.
         """
         check_name(name)
+        if not callable(handler):
+            raise TypeError(f"handler must be an 'async def' function, not {handler!r}")
         await trio.lowlevel.checkpoint()
+        self._check_open()
 
         def listen(change: Up | Down) -> None:
             if isinstance(change, Up):
@@ -121,7 +145,7 @@ class Registry:
     @asynccontextmanager
     async def monitor(
         self, name: str, *, capacity: int = 64
-    ) -> AsyncIterator[AsyncIterator[Up | Down | Lagged]]:
+    ) -> AsyncGenerator[AsyncIterator[Up | Down | Lagged], None]:
         """Open a stream of `Up` and `Down(reason)` of a worker.
 
         Entering is a checkpoint.
@@ -131,34 +155,39 @@ class Registry:
             capacity: how many events are kept for a slow reader before it gets `Lagged`.
 
         Yields:
-            The stream; it begins with `Up` if the worker is ready.
+            The stream; it begins with `Up` if the worker is ready, and ends with the runner.
 
         Raises:
             ValueError: `name` is no possible name, or `capacity` is less than 1.
+            trio.ClosedResourceError: the runner has stopped.
         """
         check_name(name)
         await trio.lowlevel.checkpoint()
+        self._check_open()
         stream: LaggingStream[Up | Down] = LaggingStream(capacity)
         self.listen(name, stream.push)
+        self._enders[stream.close] = None
         if name in self._entries:
             stream.push(Up(name))
         try:
             yield stream
         finally:
+            del self._enders[stream.close]
             self.unlisten(name, stream.push)
+            stream.close()
 
     # For this package
 
     def listen(self, name: str, listener: Listener) -> None:
         """Call `listener` synchronously at each change of `name`."""
-        self._listeners.setdefault(name, []).append(listener)
+        self._listeners.setdefault(name, {})[listener] = None
 
     def unlisten(self, name: str, listener: Listener) -> None:
-        """Undo `listen`."""
-        listeners = self._listeners[name]
-        listeners.remove(listener)
+        """Undo `listen`; harmless when the runner has stopped."""
+        listeners = self._listeners.get(name, {})
+        listeners.pop(listener, None)
         if not listeners:
-            del self._listeners[name]
+            self._listeners.pop(name, None)
 
     def ready_data(self, name: str) -> WorkerReadyData:
         """Return what `on_worker_ready` gets for a ready worker."""
@@ -184,7 +213,9 @@ class Registry:
 
     def _tell(self, name: str, change: Up | Down) -> None:
         for listener in tuple(self._listeners.get(name, ())):
-            listener(change)
+            # One that was called before it may have taken it off the list.
+            if listener in self._listeners.get(name, ()):
+                listener(change)
 
     def starting(self, name: str, start: Resource | None) -> None:
         """Note what a wait for `name` waits for: its start, or None if it is not starting."""
@@ -201,15 +232,23 @@ class Registry:
             self._call(handler, data)
 
     def close(self) -> None:
-        """Stop running handlers; forget every watch."""
+        """Stop running handlers; forget every watch, and end every wait and stream."""
+        self._closed = True
         self._start_task = None
         self._listeners.clear()
+        for end in tuple(self._enders):
+            end()
 
     def _call(self, handler: ReadyHandler, data: WorkerReadyData) -> None:
         if self._start_task is None:
             self._early.append((handler, data))
         else:
-            self._start_task(handler, data)
+            self._start_task(_handle, handler, data, name=handler)
+
+
+async def _handle(handler: ReadyHandler, data: WorkerReadyData) -> None:
+    # In a task of its own: what is no async function must not fail the worker that became ready.
+    await handler(data)
 
 
 class _Start:
