@@ -135,6 +135,9 @@ class TestMessages:
         assert probe.active
         await worker_runner.send(Tick(target="probe", n=2))
         assert (await probe.receive(Tick)).n == 2
+        await switch.deactivate_worker("probe")
+        await wait_idle(worker_runner)
+        assert not probe.active
         assert probe.none_left()
 
     async def test_stopped_probe(self, worker_runner: WorkerRunner, probe: Probe) -> None:

@@ -34,7 +34,7 @@ class ProbeJob:
         """Made by the probe."""
         self.job = job
         self.payload = payload
-        self.cancelled = False
+        self.cancelled: bool = False
         self._answered = trio.Event()
         self._exited = trio.Event()
         self._response: Any = None
