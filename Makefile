@@ -26,7 +26,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Storeys 0 to 5 of tests/test_layers.py.
 CORE := trioworkers/messages.py,trioworkers/errors.py,trioworkers/abc.py,trioworkers/_*.py
 CORE := $(CORE),trioworkers/wire/*,trioworkers/hub/core.py
-NOT_CORE := trioworkers/_cli.py,trioworkers/__main__.py
+NOT_CORE := trioworkers/_cli/*,trioworkers/__main__.py
 
 TYPED := trioworkers $(wildcard examples tests/type_tests)
 CODE := trioworkers tests $(wildcard examples benchmarks)

@@ -16,7 +16,7 @@ from ._participant import Participant
 from ._registry import Registry
 from ._requests import Request
 from ._root import Root
-from ._signals import stop_signals
+from ._signals import FIRST_SIGNAL, SECOND_SIGNAL, stop_signals
 from ._slot import Slot
 from ._supervisor import Supervisor
 from ._tree import Context, Node, leaves
@@ -368,8 +368,8 @@ class WorkerRunner(Participant):
                 f"runner {self.name!r} has no workers: add some, or pass auto_end=False"
             )
         root = self._root
-        end = partial(root.end, "a signal", self._context.end_deadline, self.name)
-        cancel = partial(root.cancel, "a second signal", self.name)
+        end = partial(root.end, FIRST_SIGNAL, self._context.end_deadline, self.name)
+        cancel = partial(root.cancel, SECOND_SIGNAL, self.name)
         with stop_signals(self._signals, end, cancel):
             return await self.serve(auto_end, task_status)
 

@@ -16,7 +16,11 @@ from typing import Any
 
 import trio
 
-__all__ = ["stop_signals"]
+__all__ = ["FIRST_SIGNAL", "SECOND_SIGNAL", "stop_signals"]
+
+# The reasons that a stop by signals gives.
+FIRST_SIGNAL = "a signal"
+SECOND_SIGNAL = "a second signal"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trioworkers import StopReason
+from trioworkers._signals import FIRST_SIGNAL, SECOND_SIGNAL
 
 __all__ = [
     "CANCELLED",
@@ -32,7 +33,7 @@ class Refusal(Exception):
 
 def by_signal(reason: StopReason | None) -> bool:
     """Tell whether it is a signal, such as Ctrl-C, that stops a runner for `reason`."""
-    return reason is not None and "signal" in (reason.reason or "")
+    return reason is not None and reason.reason in (FIRST_SIGNAL, SECOND_SIGNAL)
 
 
 def exit_code(reason: StopReason | None) -> int:
