@@ -77,11 +77,22 @@ class Supervisor:
             raise TypeError(f"restart must be a Restart or None, not {restart!r}")
         await trio.lowlevel.checkpoint()
         for source in sources:
-            if self._node.stopping:
+            if self._takes_no_more():
                 raise RuntimeError(f"{self._node.path} is stopping and takes no more workers")
             slot = self._create(source, restart)
             if self._node.nursery is not None:
                 await self.start(slot)
+
+    def _takes_no_more(self) -> bool:
+        """Tell whether the node is past taking children: cut off, failed, or cleaning up.
+
+        One that is ending takes more: what it has begun, it finishes.
+        """
+        node, reason = self._node, self._node.stop_reason
+        if reason is None:
+            return False
+        cleaning_up = isinstance(node, Slot) and node.ready_at is not None and node.turns is None
+        return reason.kind != "ended" or cleaning_up
 
     def add_soon(self, source: Any) -> None:
         """Add a child now, and start it in a task of the node; not supervised."""
