@@ -84,14 +84,15 @@ class Supervisor:
                 await self.start(slot)
 
     def _takes_no_more(self) -> bool:
-        """Tell whether the node is past taking children: cut off, failed, or cleaning up.
+        """Tell whether the node is past taking children.
 
-        One that is ending takes more: what it has begun, it finishes.
+        A runner is as soon as it stops.  A worker that is ending takes more until it has handled
+        what it holds: what it has begun, it finishes.
         """
         node, reason = self._node, self._node.stop_reason
-        if reason is None:
-            return False
-        cleaning_up = isinstance(node, Slot) and node.ready_at is not None and node.turns is None
+        if reason is None or not isinstance(node, Slot):
+            return reason is not None
+        cleaning_up = node.ready_at is not None and node.turns is None
         return reason.kind != "ended" or cleaning_up
 
     def add_soon(self, source: Any) -> None:

@@ -127,3 +127,24 @@ async def test_the_hook_runs_before_the_restart(autojump_clock: object) -> None:
         await runner.send(Crash(target="child"))
         await trio.sleep(10)
     assert log == ["alive", "child failed", "alive"]
+
+
+async def test_a_function_that_makes_another_name_fails_the_start(autojump_clock: object) -> None:
+    """A function that does not keep the name is a failed start, with a reason (S-SUP-1)."""
+    names = iter(["child", "other", "child"])
+    log: list[str] = []
+
+    class Parent(Worker):
+        errors: list[str] = []  # noqa: RUF012 - one per class is enough here
+
+        async def on_start(self) -> None:
+            await self.add_workers(lambda: Restless(next(names), log), restart=Restart.PERMANENT)
+
+        async def on_worker_failed(self, data: WorkerErrorData) -> None:
+            self.errors.append(data.error)
+
+    async with open_runner(Parent("parent")) as runner:
+        await runner.send(Crash(target="child"))
+        await trio.sleep(10)
+    assert log == ["alive", "alive"]
+    assert "must keep the name" in Parent.errors[1]
