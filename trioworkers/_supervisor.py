@@ -98,8 +98,8 @@ class Supervisor:
     def add_soon(self, source: Any) -> None:
         """Add a child now, and start it in a task of the node; not supervised."""
         slot = self._create(source, None)
-        if self._node.nursery is not None:
-            self._node.nursery.start_soon(self.start, slot, name=f"start of {slot.path}")
+        assert self._node.nursery is not None
+        self._node.nursery.start_soon(self.start, slot, name=f"start of {slot.path}")
 
     def _create(self, source: Any, restart: Restart | None) -> Slot:
         worker = _make(source)
