@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,13 @@ def test_a_program_prints_what_it_says(
 def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     """The blocks that name a file are a test suite that passes."""
     run_files(page, tmp_path)
+
+
+def test_the_app_of_the_command_line_runs(tmp_path: Path) -> None:
+    """The app that embedding.md shows is run by the command that stands below it."""
+    (app,) = [each for each in blocks(DOCS / "embedding.md") if each.name == "myapp.py"]
+    (tmp_path / app.name).write_text(app.text, encoding="utf-8")
+    command = [sys.executable, "-m", "trioworkers", "run", "myapp:app"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(run.stdout.splitlines()) == ["ann says hello", "bob says hello"]
