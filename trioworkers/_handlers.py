@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -23,7 +24,14 @@ from .messages import (
     BusFrameMessage,
     BusJobCancelMessage,
     BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+    BusJobStreamStartMessage,
+    BusJobUpdateMessage,
     BusJobUpdateRequestMessage,
+    BusJobUpdateUrgentMessage,
     BusLocalMessage,
     BusMessage,
     BusSystemMessage,
@@ -31,7 +39,16 @@ from .messages import (
     message,
 )
 
-__all__ = ["ChildFailed", "HandlerTable", "JobHandler", "SystemHandler", "WatchedReady", "handles", "job"]
+__all__ = [
+    "ChildFailed",
+    "HandlerTable",
+    "JobHandler",
+    "SystemHandler",
+    "WatchedReady",
+    "handles",
+    "job",
+]
+
 
 @message
 class ChildFailed(BusSystemMessage, BusLocalMessage):
@@ -49,15 +66,19 @@ class WatchedReady(BusSystemMessage, BusLocalMessage):
 
 
 async def _tell_child_failed(worker: Any, notice: ChildFailed) -> None:
-    await worker._call_hook("on_worker_failed", notice.data)  # noqa: SLF001 - same package
+    await worker._call_hook("on_worker_failed", notice.data)
     notice.settle(True)
 
 
 async def _tell_watched_ready(worker: Any, notice: WatchedReady) -> None:
-    await worker._call_hook("on_worker_ready", notice.data)  # noqa: SLF001 - same package
+    await worker._call_hook("on_worker_ready", notice.data)
 
 
 F = TypeVar("F", bound=Callable[..., Awaitable[object]])
+
+# What a handler is called with.
+_MESSAGE = ("self", "message")
+_PAYLOAD = ("self", "job", "payload")
 
 _HANDLES = "__trioworkers_handles__"
 _JOB = "__trioworkers_job__"
@@ -73,6 +94,18 @@ _INSTEAD: dict[type[BusMessage], str] = {
     BusJobRequestMessage: "mark a method @job()",
     BusJobCancelMessage: "the job's handler is cancelled",
     BusJobUpdateRequestMessage: "override on_job_update_requested",
+    **dict.fromkeys(
+        (
+            BusJobResponseMessage,
+            BusJobResponseUrgentMessage,
+            BusJobUpdateMessage,
+            BusJobUpdateUrgentMessage,
+            BusJobStreamStartMessage,
+            BusJobStreamDataMessage,
+            BusJobStreamEndMessage,
+        ),
+        "what a job answers goes to ask(), job() and job_group()",
+    ),
 }
 
 
@@ -125,13 +158,20 @@ class JobHandler:
 
 
 def fit(value: Any, wanted: Any) -> Any:
-    """Return a payload as `wanted`: an attrs class, or else plain data."""
-    if isinstance(wanted, type) and attrs.has(wanted):
-        return _payloads.as_type({} if value is None else value, wanted)
-    plain = _payloads.as_plain(value)
-    if plain is None and wanted is not inspect.Parameter.empty and not allows_none(wanted):
-        return {}
-    return plain
+    """Return a payload as `wanted`: an attrs class, or a union with some, or else plain data.
+
+    Raises:
+        BaseException: one of `_payloads.MISFIT`, if it does not fit.
+    """
+    union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
+    classes = [
+        each for each in (typing.get_args(wanted) if union else (wanted,)) if attrs.has(each)
+    ]
+    if value is None and wanted is not inspect.Parameter.empty and not allows_none(wanted):
+        value = {}
+    if not classes or (value is None and allows_none(wanted)):
+        return _payloads.as_plain(value)
+    return _payloads.as_type(value, type(value) if type(value) in classes else wanted)
 
 
 def plain_args(args: Any) -> dict[str, Any] | None:
@@ -140,7 +180,7 @@ def plain_args(args: Any) -> dict[str, Any] | None:
     Raises:
         TypeError: they are neither a dict nor an attrs object nor None.
     """
-    plain = _payloads.as_plain(args)
+    plain: dict[str, Any] | None = _payloads.as_plain(args)
     if plain is not None and not isinstance(plain, dict):
         raise TypeError(f"activation arguments are a dict, an attrs object or None, not {args!r}")
     return plain
@@ -148,7 +188,7 @@ def plain_args(args: Any) -> dict[str, Any] | None:
 
 def allows_none(wanted: Any) -> bool:
     """Tell whether an annotation admits None."""
-    return wanted is Any or wanted is type(None) or type(None) in typing.get_args(wanted)
+    return wanted in (Any, object, None, type(None)) or type(None) in typing.get_args(wanted)
 
 
 def annotated_types(function: Callable[..., Any], place: int) -> tuple[Any, Any]:
@@ -157,7 +197,7 @@ def annotated_types(function: Callable[..., Any], place: int) -> tuple[Any, Any]
     parameters = list(inspect.signature(function).parameters.values())
     try:
         hints = typing.get_type_hints(function)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise TypeError(
             f"the annotations of {function.__qualname__} cannot be resolved ({error}): define the "
             "class at module level"
@@ -192,7 +232,7 @@ def handles(
         raise TypeError(f"bridge= is for BusFrameMessage, not for {message_type.__qualname__}")
 
     def mark(function: F) -> F:
-        _check_method(function, "@handles", 2)
+        _check_method(function, "@handles", _MESSAGE)
         marks: list[_Mark] = function.__dict__.setdefault(_HANDLES, [])
         marks.append(_Mark(message_type, interrupt, bridge))
         return function
@@ -216,14 +256,17 @@ def _check_handled(message_type: object) -> None:
         )
 
 
-def _check_method(function: object, decorator: str, parameters: int) -> None:
+def _check_method(function: object, decorator: str, parameters: tuple[str, ...]) -> None:
     name = getattr(function, "__qualname__", repr(function))
     if not inspect.iscoroutinefunction(function):
-        raise TypeError(f"{decorator} is for 'async def' methods; {name} is none")
-    count = len(inspect.signature(function).parameters)
-    if count != parameters:
-        wanted = "(self, message)" if parameters == 2 else "(self, job, payload)"
-        raise TypeError(f"{name} must take {wanted}, it takes {count} parameters")
+        raise TypeError(f"{decorator} is for 'async def' methods without yield; {name} is none")
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*parameters)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must take ({', '.join(parameters)}), it takes {signature}"
+        ) from error
 
 
 def job(name: str | None = None, *, sequential: bool = False) -> Callable[[F], F]:
@@ -244,7 +287,7 @@ def job(name: str | None = None, *, sequential: bool = False) -> Callable[[F], F
         raise TypeError(f"@job takes a name, not {name!r}: write @job() with parentheses")
 
     def mark(function: F) -> F:
-        _check_method(function, "@job", 3)
+        _check_method(function, "@job", _PAYLOAD)
         function.__dict__[_JOB] = _JobMark(name or function.__name__, sequential)
         return function
 
@@ -268,7 +311,8 @@ def collect(cls: type) -> HandlerTable:
     """Collect the marked methods of `cls`; a method that overrides a marked one takes its mark.
 
     Raises:
-        TypeError: two methods handle one type, or serve one job name.
+        TypeError: two methods handle one type, or serve one job name; or a method that overrides
+            a marked one cannot be called like it.
     """
     table = HandlerTable({}, {}, {})
     table.system[ChildFailed] = SystemHandler(_tell_child_failed)
@@ -278,6 +322,8 @@ def collect(cls: type) -> HandlerTable:
     for name in _marked_names(cls):
         function = getattr(cls, name)
         marks, job_mark = _marks_of(cls, name)
+        if marks:
+            _check_method(function, "@handles", _MESSAGE)
         for mark in marks:
             _claim(cls, owners, (mark.message_type, mark.bridge), name)
             if issubclass(mark.message_type, BusSystemMessage):
@@ -287,6 +333,7 @@ def collect(cls: type) -> HandlerTable:
             else:
                 table.data[mark.message_type] = function
         if job_mark is not None:
+            _check_method(function, "@job", _PAYLOAD)
             _claim(cls, owners, job_mark.name, name)
             table.jobs[job_mark.name] = JobHandler(job_mark.name, function, job_mark.sequential)
     if frames:
@@ -313,7 +360,9 @@ def _marks_of(cls: type, name: str) -> tuple[list[_Mark], _JobMark | None]:
 
 def _claim(cls: type, owners: dict[object, str], what: object, name: str) -> None:
     if what in owners:
-        shown = f"job {what!r}" if isinstance(what, str) else typing.cast("Any", what)[0].__qualname__
+        shown = (
+            f"job {what!r}" if isinstance(what, str) else typing.cast("Any", what)[0].__qualname__
+        )
         raise TypeError(
             f"{cls.__qualname__} has two handlers for {shown}: {owners[what]} and {name}; keep "
             "one, or override the method of that name"
