@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ from benchmarks.peers.environments import PIPECAT, PeerRefusedError
 
 OURS = Side("ours", "benchmarks.ours")
 LIMITS = Side("bare trio", "benchmarks.limits")
+BUSY_LOAD = 0.7
+BUSY_SPIN = 1.7
 FLAT = (10, 100, 1_000, 10_000)
 
 
@@ -296,11 +299,13 @@ def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
     wanted = arguments.only.split(",") if arguments.only else [group.name for group in GROUPS]
     groups = [group for group in GROUPS if group.name in wanted]
     started = dt.datetime.now(dt.UTC)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     samples = measure(groups, sides, quick=arguments.quick, rounds=arguments.rounds)
     return {
         "machine": machine(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
+        "load": round(load, 2),
         "quick": arguments.quick,
         "commit": commit(),
         "versions": versions(samples),
@@ -340,8 +345,13 @@ def print_heading(record: dict[str, Any]) -> None:
     print(
         f"commit {record['commit']}, {record['started']}, {record['seconds']} s"
         f"{', quick' if record['quick'] else ''}; noise: a fixed loop took {in_ms(spread.median)}, "
-        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst\n"
+        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst"
     )
+    if record["load"] > BUSY_LOAD or slowest > BUSY_SPIN:
+        print(
+            f"the machine was busy (load {record['load']} before): do not trust what is under 1 ms"
+        )
+    print()
 
 
 def print_slope(samples: Samples) -> None:
