@@ -7,6 +7,7 @@ the rest: bounded lanes, dead letters, interruption, error capture, statistics, 
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,7 @@ async def cancel(children: int, leaves: int) -> Figures:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(branch, (children, leaves))
         await trio.testing.wait_all_tasks_blocked()
+        gc.collect()
         started = time.perf_counter()
         nursery.cancel_scope.cancel()
     return {"cancel": time.perf_counter() - started}
