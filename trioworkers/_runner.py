@@ -429,7 +429,7 @@ class WorkerRunner(Participant):
                     self._announced = True
                     task_status.started(self)
                     await self._until_ended(auto_end)
-                except trio.Cancelled as error:
+                except BaseException as error:
                     # Now and not when all workers have unwound: the cut-off counts from here.
                     root.cancelled_from_outside(error)
                     raise

@@ -198,7 +198,8 @@ class Slot(Address):
 
     async def live(self) -> None:
         """Live once: start, handle messages until stopped, clean up, tell the supervisor."""
-        if self.closed:
+        # Between this task's making and its first step the supervisor may have begun anew.
+        if self.closed or not self.spawned or self.task is not None:
             return
         self.task = current_task()
         self.life = trio.CancelScope(deadline=self.deadline)
@@ -347,6 +348,7 @@ class Slot(Address):
 
     def rest_between_lives(self) -> None:
         """Get ready for another incarnation."""
+        self.spawned = False
         self._set_state(self.final_state)
         self.stop = None
         self.deadline = inf
