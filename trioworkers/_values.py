@@ -78,9 +78,11 @@ class Backoff:
             attempt: which try in a row this is.
             random: a number from 0 to 1 that places the delay within its jitter.
         """
-        # 2.0 ** 1100 overflows; the cap is reached long before that.
-        base = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
-        return base * (1 + self.jitter * (2 * random - 1))
+        try:
+            grown = self.initial * self.factor ** (attempt - 1)
+        except OverflowError:
+            grown = self.maximum
+        return min(self.maximum, grown) * (1 + self.jitter * (2 * random - 1))
 
 
 @attrs.frozen

@@ -16,8 +16,8 @@
     │   └── JobGroupError               a member of the group did not complete
     └── WireError                       something is wrong on a link
         ├── LocalWireError              this side misused it
+        │   └── MessageTooBigError      a message exceeds the peer's limit
         ├── RemoteWireError             the peer misbehaved
-        ├── MessageTooBigError          a message exceeds the peer's limit
         └── ReplayGapError              messages were lost and cannot be sent again
 
 `JobFailed` stands outside: a job handler raises it, its requester gets `JobFailedError`.
@@ -58,6 +58,16 @@ __all__ = [
 
 class WorkersError(Exception):
     """Base of everything this package raises on its own account."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be copied and pickled: its text is not what its constructor takes."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[WorkersError], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class NameTakenError(WorkersError):

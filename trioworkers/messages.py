@@ -99,13 +99,20 @@ def message(cls: type[T]) -> type[T]:
         The finished class.
 
     Raises:
-        TypeError: `cls` is no subclass of `BusMessage`.
+        TypeError: `cls` is no subclass of `BusMessage`, or one for both lanes.
     """
-    made = attrs.define(cls, kw_only=True, slots=True, weakref_slot=False, on_setattr=[])
-    if cls.__name__ != "BusMessage" and not issubclass(made, BusMessage):
+    # The bases themselves are made with this decorator, before they exist.
+    known: dict[str, type] = globals()
+    if not isinstance(cls, type) or not issubclass(cls, known.get("BusMessage", object)):
+        name = getattr(cls, "__qualname__", repr(cls))
+        raise TypeError(f"@message: {name} must derive from BusDataMessage or BusSystemMessage")
+    lanes = (known.get("BusDataMessage"), known.get("BusSystemMessage"))
+    if all(lane is not None and issubclass(cls, lane) for lane in lanes):
         raise TypeError(
-            f"@message class {cls.__qualname__} must derive from BusDataMessage or BusSystemMessage"
+            f"@message: {cls.__qualname__} must derive from BusDataMessage or from "
+            "BusSystemMessage, not from both: that is its lane"
         )
+    made = attrs.define(cls, kw_only=True, slots=True, weakref_slot=False, on_setattr=attrs.setters.NO_OP)
     setattr(made, _MARK, True)
     return made
 
