@@ -481,6 +481,7 @@ class WorkerRunner(Participant):
         self.bus.detach(self.name)
         self.bus.close(self.name)
         root.closed = True
+        self._context.forget(root)
         self._stopped.set()
         return reason, _problem(self.name, errors, others)
 
