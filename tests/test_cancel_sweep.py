@@ -120,7 +120,7 @@ def sweep(at: int, how: str) -> tuple[int, Scenario]:
                 cancelled_at = trio.current_time()
                 if how == "host":
                     scope.cancel()
-                else:
+                elif not scenario.runner._stopped.is_set():
                     scenario.runner._root.cancel("swept", "test")
 
             steps._act = cancel
