@@ -12,6 +12,7 @@ from trioworkers import (
     BusCancelWorkerMessage,
     BusDataMessage,
     BusEndWorkerMessage,
+    BusJobUpdateRequestMessage,
     Job,
     JobCancelledError,
     JobRefusedError,
@@ -185,3 +186,115 @@ async def test_the_reasons_of_who_is_gone(autojump_clock: Any) -> None:
         await runner.end_worker("actor", "done")
         await actor.wait_stopped()
     assert actor.stop_reason == StopReason("ended", "done", runner.name)
+
+
+async def test_a_waiting_request_when_the_worker_ends(autojump_clock: Any) -> None:
+    """S-LIFE-7: a request that waits for room when the intake closes is refused."""
+    async with open_runner(Actor(mailbox_capacity=1)) as runner, trio.open_nursery() as nursery:
+        await runner.send(Do(target="actor", act=sleep(5)))
+        await trio.sleep(1)
+        await runner.send(Do(target="actor"))
+
+        async def ask() -> None:
+            with pytest.raises(JobRefusedError, match="ending"):
+                await runner.ask("actor", "work", {})
+
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        await runner.end_worker("actor")
+
+
+async def test_a_waiting_request_is_cancelled(autojump_clock: Any) -> None:
+    """S-JOB-7: cancel_job ends a request that waits for room at once."""
+    seen: list[str] = []
+    async with open_runner(Actor(mailbox_capacity=1)) as runner, trio.open_nursery() as nursery:
+        await runner.send(Do(target="actor", act=sleep(5)))
+        await trio.sleep(1)
+        await runner.send(Do(target="actor"))
+
+        async def ask() -> None:
+            with pytest.raises(JobCancelledError, match="why"):
+                await runner.ask("actor", "work", {})
+            seen.append(f"at {trio.current_time():.0f}")
+
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        (job_id,) = runner.bus.open_requests
+        assert await runner.cancel_job(job_id, "why")
+    assert seen == ["at 2"]
+
+
+async def test_more_jobs_than_may_wait(autojump_clock: Any) -> None:
+    """S-JOB-3: beyond the jobs that run and wait, a request is refused as busy."""
+    actor = Actor(max_concurrent_jobs=1, mailbox_capacity=1)
+    async with open_runner(actor) as runner, trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(runner.ask, "actor", "work", {"seconds": 5})
+        await trio.sleep(1)
+        with pytest.raises(JobRefusedError, match="busy"):
+            await runner.ask("actor", "work", {})
+
+
+async def test_updates_while_ending(autojump_clock: Any) -> None:
+    """S-LIFE-7: an ending worker still tells how its jobs, any of them, are getting on."""
+    async with open_runner(Updating()) as runner, trio.open_nursery() as nursery:
+        nursery.start_soon(runner.ask, "actor", "work", {"seconds": 5})
+        await trio.sleep(1)
+        async with runner.job("actor", "work", {"seconds": 5}) as pending:
+            await trio.sleep(1)
+            await runner.end_worker("actor")
+            await pending.request_update()
+            assert [event.data async for event in pending] == [{"half": True}]
+
+
+async def test_a_wish_for_a_job_that_is_over(autojump_clock: Any) -> None:
+    """An update that is asked for too late is nobody's problem."""
+    async with open_runner(Updating()) as runner:
+        tracer = Tracer(runner)
+        await runner.bus.send_internal(
+            BusJobUpdateRequestMessage(source=runner.name, target="actor", job_id="over")
+        )
+        await trio.sleep(1)
+    assert tracer.reasons == []
+
+
+async def test_a_full_lane_of_a_worker_that_was_just_made(autojump_clock: Any) -> None:
+    """S-MAIL-12: to wait for a worker that has made no step yet is no circle."""
+    child = Actor("child", mailbox_capacity=1)
+    log: list[Any] = []
+
+    async def act(me: Actor) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(me.add_workers, child)
+            while "child" not in me.children:
+                await trio.lowlevel.checkpoint()
+            for number in range(3):
+                await me.send(Do(target="child", act=note(log, number)))
+
+    for _ in range(10):
+        log.clear()
+        child = Actor("child", mailbox_capacity=1)
+        async with open_runner(Actor()) as runner:
+            await runner.send(Do(target="actor", act=act))
+    assert log == [0, 1, 2]
+
+
+class Watching(Actor):
+    async def on_worker_ready(self, data: Any) -> None:
+        self.log.append(data.worker_name)
+
+
+async def test_news_for_who_stops(autojump_clock: Any) -> None:
+    """S-LIFE-5: news that a stopped worker did not hear is no dead letter."""
+    actor = Watching()
+    async with open_runner(actor) as runner:
+        tracer = Tracer(runner)
+        await actor.watch_worker("late")
+        await actor.watch_worker("late")
+        await runner.send(DoNow(target="actor", act=forever))
+        await trio.sleep(1)
+        await runner.add_workers(Actor("late"))
+        await runner.cancel_worker("actor")
+        await actor.wait_stopped()
+    assert actor.log == ["start", "stop"]
+    assert tracer.reasons == ["cancelled"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.lives import Actor, Do, assert_empty, crash, forever, note, sleep, stubborn
 from trioworkers import StopReason, WorkerRunner, open_runner
@@ -242,3 +244,24 @@ async def test_a_task_under_its_own_shield_is_waited_for(
         await runner.cancel()
     assert trio.current_time() == pytest.approx(10)
     assert "has not stopped" in caplog.text
+
+
+def test_ctrl_c_while_the_block_is_being_left() -> None:
+    """S-RUN-4: KeyboardInterrupt that trio delivers at the end of the block leaves as it is."""
+    log: list[Any] = []
+
+    @trio.lowlevel.enable_ki_protection
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    async def act(me: Actor) -> None:
+        press()
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with open_runner(Actor(stop=note(log, "stop"))) as runner:
+            await runner.send(Do(target="actor", act=act))
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert log == ["stop"]

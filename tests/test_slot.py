@@ -1024,3 +1024,52 @@ async def test_a_restart_with_another_class(autojump_clock: Any) -> None:
         await trio.sleep(1)
     assert log == ["other"]
     assert tracer.reasons == ["unhandled"]
+
+
+async def test_several_wait_for_the_stop(autojump_clock: Any) -> None:
+    """Any number of tasks may wait until a worker has stopped, also afterwards."""
+    actor, ended = Actor(stop=sleep(2)), []
+    async with open_runner(actor), trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            await actor.wait_stopped()
+            ended.append(trio.current_time())
+
+        nursery.start_soon(wait)
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        await actor.stop()
+        await wait()
+    assert ended == [pytest.approx(3)] * 3
+
+
+async def test_interrupted_twice(autojump_clock: Any) -> None:
+    """S-LIFE-10: what leaves a handler and what leaves on_stop both go on."""
+
+    async def interrupt(_me: Actor) -> None:
+        raise KeyboardInterrupt
+
+    async def leave(_me: Actor) -> None:
+        raise SystemExit(3)
+
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(Actor(stop=leave))
+    await runner.send(Do(target="actor", act=interrupt))
+    with pytest.RaisesGroup(KeyboardInterrupt, SystemExit):
+        await runner.run()
+
+
+async def test_a_parent_ends_before_a_failure_is_settled(autojump_clock: Any) -> None:
+    """S-LIFE-7, S-LIFE-10: a child that fails in the very step of its parent's end is not lost."""
+    for _ in range(10):
+        child = Actor("child")
+        with pytest.RaisesGroup(ValueError):
+            async with open_runner(Guardian(start=parent_of(child))) as runner:
+
+                async def fail(me: Actor) -> None:
+                    await me.runner.end_worker("guardian")
+                    raise ValueError
+
+                await runner.send(Do(target="child", act=fail))
+                await trio.sleep_forever()
+        assert child.state == "failed"

@@ -380,3 +380,16 @@ async def test_handled_messages_are_noticed(autojump_clock: Any) -> None:
         await trio.sleep(1)
         assert runner.get_worker("actor") is not None
     assert heard == ["Do"]
+
+
+async def test_system_messages_during_a_system_handler(autojump_clock: Any) -> None:
+    """S-MAIL-3, S-MAIL-4: they wait for it, in order, when the worker is idle otherwise."""
+    log: list[Any] = []
+    async with open_runner(Actor()) as runner:
+        await runner.send(DoNow(target="actor", act=steps(log, "first", 2)))
+        await trio.sleep(1)
+        await runner.send(DoNow(target="actor", act=note(log, "second")))
+        await runner.send(Do(target="actor", act=note(log, "data")))
+        await runner.send(DoNow(target="actor", act=note(log, "third")))
+        await trio.sleep(5)
+    assert log == ["first begins", "first ends", "second", "third", "data"]
