@@ -139,7 +139,8 @@ class Address(Node):
         path = self._path_of(message.source)
         if isinstance(message, BusCancelWorkerMessage):
             self.cancel(message.reason, path)
-        elif isinstance(message, BusEndWorkerMessage):
+        else:
+            assert isinstance(message, BusEndWorkerMessage)
             self.end(message.reason, self.context.end_deadline, path)
 
     def _path_of(self, name: str) -> str:
@@ -272,8 +273,9 @@ class Address(Node):
         self.active = active
         self.activation_args = args
         entry = self.context.registry.get(self.name)
-        if entry is not None:
-            self.context.registry.update(attrs.evolve(entry, active=active))
+        # It is ready: this is one of its turns.
+        assert entry is not None
+        self.context.registry.update(attrs.evolve(entry, active=active))
 
     def _find_job(
         self, message: BusJobUpdateRequestMessage

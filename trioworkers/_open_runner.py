@@ -41,7 +41,7 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
         except BaseException as error:
             # Only a cancellation from outside gets here: `_serve` keeps its own errors.
             await self._leave(error)  # noqa: ASYNC102 - waits as a nursery does
-            raise
+            raise  # pragma: no cover - the nursery raised it
         if self._crash is not None:
             await self._leave(None)
             raise self._crash

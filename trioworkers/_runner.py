@@ -181,14 +181,7 @@ class WorkerRunner(Participant):
         )
 
     def _workers(self) -> list[Slot]:
-        found: list[Slot] = []
-        nodes: list[Node] = [self._root]
-        while nodes:
-            for child in nodes.pop().children.values():
-                nodes.append(child)
-                if isinstance(child, Slot):
-                    found.append(child)
-        return found
+        return [node for node in self._root.below() if isinstance(node, Slot)]
 
     def add_instrument(self, instrument: Instrument) -> None:
         """Let `instrument` watch; its hooks are called synchronously.
@@ -456,9 +449,8 @@ class WorkerRunner(Participant):
     def _close(self, error: BaseException | None) -> tuple[StopReason, BaseException | None]:
         """Put everything away; return why it stopped, and what to raise."""
         root = self._root
-        for slot in reversed(tuple(root.children.values())):
-            if isinstance(slot, Slot):
-                slot.close()
+        for slot in reversed([each for each in root.children.values() if isinstance(each, Slot)]):
+            slot.close()
         errors = list(root.errors)
         others: list[BaseException] = []
         for leaf in () if error is None else leaves(error):

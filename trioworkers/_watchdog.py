@@ -119,6 +119,6 @@ class Watchdog:
 
 def _tasks(slot: Slot) -> Iterator[Any]:
     """Yield the tasks in the worker's nursery that are no workers themselves."""
-    if slot.nursery is not None:
-        workers = {child.task for child in slot.children.values() if isinstance(child, Slot)}
-        yield from (task for task in slot.nursery.child_tasks if task not in workers)
+    workers = {child.task for child in slot.children.values() if isinstance(child, Slot)}
+    tasks = () if slot.nursery is None else slot.nursery.child_tasks
+    yield from (task for task in tasks if task not in workers)
