@@ -1,4 +1,4 @@
-"""What others may implement or watch with: `WorkerBus` and `Instrument`."""
+"""What others may implement or watch with: `WorkerBus`, `MessageSerializer` and `Instrument`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._values import DeadLetter, Lagged, WorkerState
 
-__all__ = ["Instrument", "WorkerBus"]
+__all__ = ["Instrument", "MessageSerializer", "WorkerBus"]
 
 
 class WorkerBus(ABC):
@@ -45,6 +45,27 @@ class WorkerBus(ABC):
         self, *, capacity: int = 256
     ) -> AbstractAsyncContextManager[AsyncIterator[DeadLetter | Lagged]]:
         """Open a stream of what could not be delivered, and of `Lagged` where it lagged."""
+
+
+class MessageSerializer(ABC):
+    """Writes messages as bytes for a link, and reads them."""
+
+    @abstractmethod
+    def serialize(self, message: BusMessage) -> bytes:
+        """Return `message` as bytes.
+
+        Raises:
+            MessageTooBigError: it exceeds what the peer takes.
+            LocalWireError: it cannot cross the link.
+        """
+
+    @abstractmethod
+    def deserialize(self, data: bytes) -> BusMessage:
+        """Return the message that `data` says.  Must not import or build what `data` names.
+
+        Raises:
+            RemoteWireError: it says none, or one that this side does not take.
+        """
 
 
 class Instrument:

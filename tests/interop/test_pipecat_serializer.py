@@ -1,0 +1,179 @@
+"""Byte compatibility with the serializer of a real Pipecat 1.14.0, for every type of message.
+
+Skipped unless there is an environment with pipecat-ai 1.14.0; `python -m benchmarks.core` makes one.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trioworkers.messages as bus
+from tests.wire import samples
+from tests.wire.samples import TextFrame
+from trioworkers._values import WorkerRegistryEntry
+from trioworkers.messages import BusMessage, FrameDirection
+from trioworkers.wire import ForeignMessage, JSONMessageSerializer
+
+try:
+    from benchmarks.peers.environments import PIPECAT
+except ModuleNotFoundError:
+    pytest.skip("the benchmarks, which know the peers, are not here", allow_module_level=True)
+
+if not PIPECAT.python.exists():
+    pytest.skip("there is no environment with pipecat-ai 1.14.0", allow_module_level=True)
+
+HERE = Path(__file__).parent
+MESSAGES, UI = "pipecat.bus.messages", "pipecat.bus.ui.messages"
+
+
+class Peer:
+    """A process that has Pipecat's serializer."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, question: dict[str, Any]) -> dict[str, str]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, str] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    """Start the peer."""
+    command = [PIPECAT.python, HERE / "pipecat_serializer_peer.py"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield Peer(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def described(value: Any) -> Any:
+    """Say how the peer is to make a value."""
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    if isinstance(value, FrameDirection):
+        return {"enum": ["pipecat.processors.frame_processor", "FrameDirection", value.name]}
+    if isinstance(value, WorkerRegistryEntry):
+        fields = {each.name: getattr(value, each.name) for each in attrs.fields(type(value))}
+        return {"!": ["pipecat.registry.types", "WorkerRegistryEntry", fields]}
+    if isinstance(value, TextFrame):
+        return {"!": ["pipecat.frames.frames", "TextFrame", {"text": value.text}]}
+    if isinstance(value, enum.StrEnum):
+        return {"enum": ["pipecat.pipeline.job_context", type(value).__name__, value.name]}
+    if isinstance(value, dict):
+        return {key: described(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [described(each) for each in value]
+    return value
+
+
+def made_by_the_peer(peer: Peer, message: BusMessage) -> bytes:
+    """Let the peer make the same message and write it."""
+    module = UI if "UI" in type(message).__name__ else MESSAGES
+    fields = {
+        each.name: described(getattr(message, each.name)) for each in attrs.fields(type(message))
+    }
+    answer = peer.ask({"make": [module, type(message).__name__, fields]})
+    assert answer["type"] == type(message).__name__
+    return answer["text"].encode()
+
+
+def numbers(data: bytes) -> dict[str, int]:
+    """Read the two numbers that Pipecat counts."""
+    fields = json.loads(data)["__data__"]
+    return {"message_id": fields["id"], "number": int(fields["name"].rpartition("#")[2])}
+
+
+def messages(cls: type[BusMessage]) -> st.SearchStrategy[Any]:
+    """Make messages that Pipecat can make too."""
+    made = samples.built_in(cls)
+    if cls is bus.BusFrameMessage:
+        # Pipecat numbers frames itself, so no two are equal: see below.
+        return made.map(lambda each: attrs.evolve(each, frame=samples.Plain("x")))
+    return made
+
+
+SERIALIZER = samples.serializer()
+WITHOUT_FRAMES = [cls for cls in samples.CROSSING if cls is not bus.BusFrameMessage]
+
+
+@pytest.mark.parametrize("cls", WITHOUT_FRAMES, ids=lambda cls: cls.__name__)
+def test_both_write_the_same_bytes(peer: Peer, cls: type[BusMessage]) -> None:
+    """PROXY-7: for every type of message, Pipecat and this package write the same bytes."""
+
+    @settings(deadline=None, max_examples=15, database=None)
+    @given(samples.built_in(cls))
+    def check(message: BusMessage) -> None:
+        theirs = made_by_the_peer(peer, message)
+        assert SERIALIZER.serialize_numbered(message, **numbers(theirs)) == theirs
+        assert SERIALIZER.deserialize(theirs) == message
+        # What Pipecat reads from our bytes, it writes as the same bytes again.
+        assert peer.ask({"echo": theirs.decode()}) == {
+            "type": cls.__name__,
+            "text": theirs.decode(),
+        }
+
+    check()
+
+
+@pytest.mark.parametrize("direction", FrameDirection)
+def test_frames_are_written_the_same(peer: Peer, direction: FrameDirection) -> None:
+    """PROXY-7: a frame that Pipecat wrote is read, and written as the same bytes again."""
+    for text in ("", "hello frame", "Grüße \u2603 \U0001f600"):
+        original = bus.BusFrameMessage(
+            source="acme", frame=TextFrame(id=0, name="", text=text), direction=direction
+        )
+        theirs = made_by_the_peer(peer, original)
+        found = SERIALIZER.deserialize(theirs)
+        assert isinstance(found, bus.BusFrameMessage)
+        assert found.direction is direction
+        assert found.frame.text == text
+        assert SERIALIZER.serialize_numbered(found, **numbers(theirs)) == theirs
+        assert peer.ask({"echo": theirs.decode()})["text"] == theirs.decode()
+
+
+def test_flush_progress_is_known(peer: Peer) -> None:
+    """PROXY-7: the message that only Pipecat has is read as something for the dead letters."""
+    fields = {"source": "a", "target": "b", "flush_id": 7}
+    written = peer.ask({"make": [MESSAGES, "BusFlushProgressMessage", fields]})["text"]
+    found = SERIALIZER.deserialize(written.encode())
+    assert isinstance(found, ForeignMessage)
+    assert (found.source, found.target) == ("a", "b")
+
+
+def test_speaking_without_a_choice(peer: Peer) -> None:
+    """PROXY-7: what we write for no choice is what Pipecat writes for its default."""
+    theirs = peer.ask({"make": [MESSAGES, "BusTTSSpeakMessage", {"source": "a", "text": "x"}]})[
+        "text"
+    ].encode()
+    ours = bus.BusTTSSpeakMessage(source="a", text="x")
+    assert SERIALIZER.serialize_numbered(ours, **numbers(theirs)) == theirs
+
+
+def test_many_payloads(peer: Peer) -> None:
+    """PROXY-7: large and odd payloads are the same bytes on both sides."""
+    chance = random.Random(7)
+    rows = [{"id": i, "x": chance.random() * 10 ** chance.randint(-300, 300)} for i in range(500)]
+    for payload in ({"rows": rows}, {"big": 2**200, "text": '\x00\x7f\u2028\\"' * 100}, {}):
+        message = bus.BusJobRequestMessage(source="a", target="b", job_id="1", payload=payload)
+        theirs = made_by_the_peer(peer, message)
+        assert JSONMessageSerializer().serialize_numbered(message, **numbers(theirs)) == theirs

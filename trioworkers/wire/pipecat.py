@@ -1,0 +1,331 @@
+"""Pipecat's JSON: what real Pipecat processes write and read, byte for byte.
+
+The format is that of `JSONMessageSerializer` of Pipecat 1.14.0.  A message is one object with the
+keys `__type__` (its class with the module) and `__data__` (its fields).  In `__data__` stand first
+`id` and `name`, which only Pipecat's own logs use, then the fields in the order of the class;
+fields that are None are left out.  In fields and in payloads
+
+- bytes are tagged as `bytes`, and written in base64,
+- enums are tagged, and named by their member, except those that are strings or numbers too,
+- frames, registry entries and other registered attrs classes are tagged like messages.
+
+Where this side differs from Pipecat on purpose:
+
+- Only what is in the table is decoded.  Pipecat imports any module that the peer names.
+- Unknown fields, missing fields and values of a wrong type are errors.  Pipecat takes them.
+- What cannot be written is an error at the sender.  Pipecat writes null for a set or a datetime.
+  Tuples are written as lists.
+- A payload with both keys `__type__` and `__data__` in one dict is an error at the sender: every
+  reader would take it for a typed value.
+- A field whose default is not None is written as null when it is None.  Pipecat leaves it out, and
+  the reader takes the default.
+- NaN and infinities are errors, they are no JSON.  So is half of a surrogate pair.
+"""
+
+from __future__ import annotations
+
+import binascii
+import enum
+import functools
+import itertools
+import json
+import reprlib
+from collections.abc import Iterable
+from typing import Any, cast
+
+import attrs
+
+from .. import messages as bus
+from .._payloads import as_plain
+from .._values import WorkerRegistryEntry
+from ..abc import MessageSerializer
+from ..errors import LocalWireError, RemoteWireError
+from ..messages import BusLocalMessage, BusMessage, FrameDirection, wire_tag
+from .codec import ForeignMessage, Misfit, TypeTable, is_dict, is_list, tag_of
+from .jsontext import Limits, has_escapes, read, write
+
+__all__ = ["JSONMessageSerializer"]
+
+_TYPE, _DATA = "__type__", "__data__"
+_KEY = b'"__type__"'
+_BYTES = "bytes"
+
+_BASES = frozenset({bus.BusMessage, bus.BusDataMessage, bus.BusSystemMessage, bus.BusUIDataMessage})
+_UI = frozenset(
+    {
+        bus.BusUICommandMessage,
+        bus.BusUIEventMessage,
+        bus.BusUIJobCompletedMessage,
+        bus.BusUIJobGroupCompletedMessage,
+        bus.BusUIJobGroupStartedMessage,
+        bus.BusUIJobUpdateMessage,
+    }
+)
+_BUILT_IN: dict[type[BusMessage], str] = {
+    cls: f"pipecat.bus.{'ui.' if cls in _UI else ''}messages.{cls.__name__}"
+    for cls in (getattr(bus, name) for name in bus.__all__)
+    if isinstance(cls, type) and bus.is_message_class(cls) and cls not in _BASES
+}
+_VALUES: dict[type, str] = {
+    FrameDirection: "pipecat.processors.frame_processor.FrameDirection",
+    WorkerRegistryEntry: "pipecat.registry.types.WorkerRegistryEntry",
+}
+
+# Messages of Pipecat that this package has not, and why they end here.
+_FOREIGN = {
+    "pipecat.bus.messages.BusFlushProgressMessage": "it tells Pipecat's pipelines about each other",
+}
+
+# The fields of the package's own messages that are names.
+_NAMES = (
+    *("source", "target", "runner", "parent", "name", "bridge", "worker_name"),
+    *("job_id", "job_name", "event_name", "command_name"),
+)
+# What Pipecat's base classes add to each object, for itself.
+_OF_MESSAGES = ("id", "name")
+_OF_FRAMES = (
+    *("id", "name", "pts", "broadcast_sibling_id", "metadata"),
+    *("transport_source", "transport_destination", "interruptible"),
+)
+
+# Pipecat needs a bool here, and True is its default.
+_NONE_MEANS = {bus.BusTTSSpeakMessage: {"append_to_context": True}}
+
+
+class _Format:
+    """One closed table in Pipecat's shape.  It has no state, so serializers share it."""
+
+    def __init__(
+        self, messages: tuple[type[BusMessage], ...], frames: tuple[type, ...], limits: Limits
+    ) -> None:
+        self.limits = limits
+        self.frames = frozenset(frames)
+        self.table = TypeTable(name_length=limits.name_length, reserved=[_BYTES])
+        for value, tag in _VALUES.items():
+            self.table.add_value(value, tag, names=_NAMES)
+        checks = {bus.BusFrameMessage: {"frame": self._frame}}
+        for cls, tag in _BUILT_IN.items():
+            self.table.add_message(
+                cls,
+                tag,
+                names=_NAMES,
+                ignored=_OF_MESSAGES,
+                checks=checks.get(cast("Any", cls)),
+                none_means=_NONE_MEANS.get(cast("Any", cls)),
+            )
+        for frame in frames:
+            self.table.add_value(frame, tag_of(frame), ignored=_OF_FRAMES)
+        own = [cls for cls in messages if cls not in _BUILT_IN and cls not in _BASES]
+        for cls in own:
+            self.table.add_message(cls, wire_tag(cls), ignored=_OF_MESSAGES)
+        self.table.complete([*(c for c in own if not issubclass(c, BusLocalMessage)), *frames])
+        self._write = json.JSONEncoder(
+            separators=(",", ":"), allow_nan=False, default=self._tagged
+        ).encode
+
+    def _frame(self, value: Any, _kind: Any) -> Any:
+        if type(value) in self.frames:
+            return value
+        raise Misfit("an object of a class in frames=(...)", value)
+
+    # Sending.
+
+    def encode(self, message: BusMessage, message_id: int, number: int) -> bytes:
+        """Write one message; `number` counts the messages of its class."""
+        cls = type(message)
+        if isinstance(message, BusLocalMessage):
+            raise LocalWireError(f"a {cls.__qualname__} is local-only and stays in its process")
+        tag = self.table.tags.get(cls)
+        if tag is None or tag not in self.table.messages:
+            raise LocalWireError(
+                f"messages of {cls.__qualname__} are not registered: name the class in "
+                "messages=(...) of the serializer"
+            )
+        shape = self.table.shape(cls)
+        data: dict[str, Any] = {}
+        if "id" in shape.ignored:
+            data["id"] = message_id
+        if "name" in shape.ignored:
+            data["name"] = f"{tag.rpartition('.')[2]}#{number}"
+        shape.take_apart(message, data)
+        text = write({_TYPE: tag, _DATA: data}, self._write, self.limits)
+        if _has_typed_values(text):
+            _refuse_look_alikes(message)
+        return text
+
+    def _tagged(self, value: Any) -> Any:
+        """Write what JSON has no word for."""
+        cls = cast("Any", type(value))
+        tag = self.table.tags.get(cls)
+        if tag is not None and tag in self.table.values:
+            if isinstance(value, enum.Enum):
+                return {_TYPE: tag, _DATA: value.name}
+            data: dict[str, Any] = {}
+            self.table.shape(cls).take_apart(value, data)
+            return {_TYPE: tag, _DATA: data}
+        if isinstance(value, bytes):
+            return {_TYPE: _BYTES, _DATA: binascii.b2a_base64(value, newline=False).decode("ascii")}
+        if attrs.has(cls) and not isinstance(value, BusMessage):
+            return as_plain(value)  # a payload: its reader knows the class
+        raise LocalWireError(
+            f"{reprlib.repr(value)} of type {cls.__name__} cannot cross a link: send str, "
+            "int, float, bool, None, bytes, and list, tuple and dict of them"
+        )
+
+    # Receiving.
+
+    def decode(self, text: bytes) -> BusMessage:
+        """Read one message."""
+        envelope = read(text, self.limits)
+        if not is_dict(envelope) or envelope.keys() != {_TYPE, _DATA}:
+            raise RemoteWireError(f"no message: {reprlib.repr(envelope)}")
+        tag, data = envelope[_TYPE], envelope[_DATA]
+        if not isinstance(tag, str) or not is_dict(data):
+            raise RemoteWireError(f"no message: {reprlib.repr(envelope)}")
+        cls = self.table.messages.get(tag)
+        if cls is None:
+            return self._other(tag, data)
+        shape = self.table.shape(cls)
+        # A typed value cannot hide: its key is written as it is, or with an escape.
+        if has_escapes(text) or _has_typed_values(text):
+            data = {key: self._revive(each) for key, each in data.items()}
+        message: BusMessage = shape.build(data)
+        return message
+
+    def _other(self, tag: str, data: dict[str, Any]) -> BusMessage:
+        if detail := _FOREIGN.get(tag):
+            source, target = data.get("source"), data.get("target")
+            return ForeignMessage(
+                source=source if isinstance(source, str) else "",
+                target=target if isinstance(target, str) else None,
+                tag=tag,
+                detail=detail,
+            )
+        if tag in self.table.local_only:
+            raise RemoteWireError(f"a {tag}, which is local-only and stays in its process")
+        raise RemoteWireError(f"a message of the unknown type {reprlib.repr(tag)}")
+
+    def _revive(self, value: Any) -> Any:
+        """Replace the typed values in a value, from the inside out; `Limits.depth` bounds this."""
+        if is_dict(value):
+            if _TYPE in value and _DATA in value:
+                return self._typed(value)
+            return {key: self._revive(each) for key, each in value.items()}
+        if is_list(value):
+            return [self._revive(each) for each in value]
+        return value
+
+    def _typed(self, items: dict[str, Any]) -> Any:
+        tag, data = items[_TYPE], items[_DATA]
+        if len(items) != 2 or not isinstance(tag, str):
+            raise RemoteWireError(f"no typed value: {reprlib.repr(items)}")
+        if tag == _BYTES:
+            return _from_base64(data)
+        cls: Any = self.table.values.get(tag)
+        if cls is None:
+            raise RemoteWireError(f"a value of the unknown type {reprlib.repr(tag)}")
+        if issubclass(cls, enum.Enum):
+            if isinstance(data, str) and data in cls.__members__:
+                return cls[data]
+            raise RemoteWireError(f"no member of {tag}: {reprlib.repr(data)}")
+        if not is_dict(data):
+            raise RemoteWireError(f"no fields of a {tag}: {reprlib.repr(data)}")
+        return self.table.shape(cls).build({key: self._revive(each) for key, each in data.items()})
+
+
+def _has_typed_values(text: bytes) -> bool:
+    """Tell whether the tag of the message may not be the only one."""
+    return text.rfind(_KEY) != text.find(_KEY)
+
+
+def _from_base64(data: object) -> bytes:
+    if isinstance(data, str):
+        try:
+            return binascii.a2b_base64(data, strict_mode=True)
+        except ValueError:
+            pass
+    raise RemoteWireError(f"no bytes in base64: {reprlib.repr(data)}")
+
+
+def _refuse_look_alikes(value: Any) -> None:
+    """Find a dict that a reader would take for a typed value."""
+    parts: Iterable[Any] = ()
+    if is_dict(value):
+        if _TYPE in value and _DATA in value:
+            raise LocalWireError(
+                f"{reprlib.repr(value)} would be taken for a typed value: it has both keys "
+                "'__type__' and '__data__'; rename one of them"
+            )
+        parts = value.values()
+    elif is_list(value):
+        parts = value
+    elif attrs.has(kind := cast("Any", type(value))):
+        parts = [getattr(value, field.name) for field in attrs.fields(kind)]
+    for each in parts:
+        _refuse_look_alikes(each)
+
+
+# Each session has a serializer; the tables of all those with the same types are one.
+_format = functools.lru_cache(maxsize=64)(_Format)
+
+
+class JSONMessageSerializer(MessageSerializer):
+    """Writes messages as Pipecat 1.14.0 does, and reads what it writes.
+
+    Not to be shared between threads.
+
+    Args:
+        messages: your own message classes.  The package's own are known.  Their tag is `wire_name`
+            or the qualified name; a real Pipecat process finds a class only by `module.Class`.
+        frames: attrs classes, for `BusFrameMessage.frame`, with `wire_name` or the qualified name.
+        limits: what a message may be, at most.
+
+    Raises:
+        TypeError: a class is no message, or no attrs class, or has a field that cannot cross.
+        ValueError: two classes have the same tag.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: Iterable[type[BusMessage]] = (),
+        frames: Iterable[type] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self._format = _format(tuple(messages), tuple(frames), limits or Limits())
+        self._ids = itertools.count()
+        self._numbers: dict[type, int] = {}
+
+    def serialize(self, message: BusMessage) -> bytes:
+        """Return `message` as one JSON text.  Numbers messages as Pipecat does, from 0.
+
+        Raises:
+            MessageTooBigError: the text is bigger than `limits.message_size`.
+            LocalWireError: the message is local-only or not registered, or holds what cannot
+                cross.
+        """
+        number = self._numbers.get(type(message), 0)
+        data = self._format.encode(message, next(self._ids), number)
+        self._numbers[type(message)] = number + 1
+        return data
+
+    def serialize_numbered(self, message: BusMessage, *, message_id: int, number: int) -> bytes:
+        """As `serialize`, with the two numbers that it would count itself.
+
+        Args:
+            message: what to write.
+            message_id: the number of the message among all.
+            number: its number among those of its class.
+        """
+        return self._format.encode(message, message_id, number)
+
+    def deserialize(self, data: bytes) -> BusMessage:
+        """Return the message that a JSON text says.
+
+        A message of Pipecat that has no meaning here is returned as a `ForeignMessage`.
+
+        Raises:
+            RemoteWireError: it is no JSON, no message, of an unknown type, too big or too deep, or
+                its fields are not what they should be.
+        """
+        return self._format.decode(data)
