@@ -1,0 +1,188 @@
+"""What may cross a link: pure decisions about one message at a time.
+
+A proxy stands for one worker on each side.  Both ways are strict: the rules are looked at in this
+order, and the first one that speaks decides.
+
+| message | out, to the peer | in, from the peer |
+|---|---|---|
+| what a peer sent and nobody here knows (`ForeignMessage`) | refused | refused |
+| local-only (`BusLocalMessage`) | refused | refused |
+| announcement (`BusWorkerRegistryMessage`) | refused: the proxy announces by itself | only if it \
+names the remote worker, and nobody else |
+| its source | has to be the local worker | has to be the remote worker |
+| session control (`SESSION_CONTROL`) | only if exactly this type is in `forward_messages` | the \
+same |
+| its target | the remote worker, or None if the type is in `forward_messages` | the local worker, \
+or None if the type is in `forward_messages` |
+| its type | any, but see below | in `accept`, if that was given |
+
+`forward_messages` and `accept` name classes, and with a class its subclasses; only session control
+has to be named exactly, so that a base class never lets it through by accident.
+
+What comes in is delivered to the local worker and to nobody else.  `accept` does not apply to
+announcements.  A job whose answer `accept` would keep out is refused on its way out: its requester
+would wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from ..messages import (
+    BusCancelMessage,
+    BusCancelWorkerMessage,
+    BusEndMessage,
+    BusEndWorkerMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusLocalMessage,
+    BusMessage,
+    BusWorkerRegistryMessage,
+    check_name,
+)
+from ..wire import ForeignMessage
+
+__all__ = ["SESSION_CONTROL", "Decision", "ProxyPolicy"]
+
+SESSION_CONTROL: tuple[type[BusMessage], ...] = (
+    BusEndMessage,
+    BusCancelMessage,
+    BusEndWorkerMessage,
+    BusCancelWorkerMessage,
+)
+"""What stops workers or runners.  It crosses only when it is named in `forward_messages`."""
+
+
+@attrs.frozen
+class Decision:
+    """Whether a message may cross, and if not, why; `receiver` is the one worker that gets it.
+
+    An announcement that may cross has no receiver: the proxy itself takes it.
+    """
+
+    allowed: bool
+    receiver: str | None = None
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        """Tell whether the message may cross."""
+        return self.allowed
+
+
+_ANNOUNCED = Decision(True)
+
+
+def _refused(reason: str) -> Decision:
+    return Decision(False, None, reason)
+
+
+class ProxyPolicy:
+    """The rules of one proxy.
+
+    Args:
+        local: the worker on this side.
+        remote: the worker on the other side, as the peer names it.
+        forward_messages: types that cross without a target too, and the session control that may
+            cross.
+        accept: if given, only these types come in.
+
+    Raises:
+        TypeError: a type is no message class.
+        ValueError: a name is not allowed, or both are the same.
+    """
+
+    def __init__(
+        self,
+        local: str,
+        remote: str,
+        *,
+        forward_messages: Iterable[type[BusMessage]] = (),
+        accept: Iterable[type[BusMessage]] | None = None,
+    ) -> None:
+        self.local = check_name(local, "local worker name")
+        self.remote = check_name(remote, "remote worker name")
+        if local == remote:
+            raise ValueError(
+                f"the local and the remote worker are both {local!r}: rename one of them, or it "
+                "could not be told who is meant"
+            )
+        self.forward_messages = _classes("forward_messages", forward_messages)
+        self.accept = None if accept is None else _classes("accept", accept)
+        self._out = Decision(True, remote)
+        self._in = Decision(True, local)
+        self._answers = self._takes(BusJobResponseMessage) and self._takes(
+            BusJobResponseUrgentMessage
+        )
+
+    def outbound(self, message: BusMessage) -> Decision:
+        """Decide about a message on the way from the local bus to the peer."""
+        if reason := _never(message):
+            return _refused(reason)
+        if isinstance(message, BusWorkerRegistryMessage):
+            return _refused("announcements are made by the proxy itself")
+        if reason := self._hindrance(message, self.local, self.remote):
+            return _refused(reason)
+        if isinstance(message, BusJobRequestMessage) and not self._answers:
+            return _refused("accept=(...) does not let the job's answer in")
+        return self._out
+
+    def inbound(self, message: BusMessage) -> Decision:
+        """Decide about a message on the way from the peer to the local bus."""
+        if reason := _never(message):
+            return _refused(reason)
+        if isinstance(message, BusWorkerRegistryMessage):
+            return self._announcement(message)
+        if reason := self._hindrance(message, self.remote, self.local):
+            return _refused(reason)
+        if not self._takes(type(message)):
+            return _refused(f"{type(message).__qualname__} is not in accept=(...)")
+        return self._in
+
+    def _hindrance(self, message: BusMessage, source: str, target: str) -> str | None:
+        """Say what keeps a message from crossing, in either direction."""
+        kind = type(message)
+        if message.source != source:
+            return f"its source is {message.source!r}, only {source!r} may send through this proxy"
+        if isinstance(message, SESSION_CONTROL):
+            forwarded = kind in self.forward_messages
+            if not forwarded:
+                return f"{kind.__qualname__} stops others and is not in forward_messages=(...)"
+        else:
+            forwarded = isinstance(message, self.forward_messages)
+        if message.target == target or (message.target is None and forwarded):
+            return None
+        if message.target is None:
+            return f"it has no target, and {kind.__qualname__} is not in forward_messages=(...)"
+        return f"its target is {message.target!r}, only {target!r} can be reached"
+
+    def _announcement(self, message: BusWorkerRegistryMessage) -> Decision:
+        if message.target is not None and message.target != self.local:
+            return _refused(f"an announcement to {message.target!r}")
+        named = [entry.name for entry in message.workers]
+        if named != [self.remote]:
+            return _refused(f"it announces {named[:4]}, only {self.remote!r} may be announced")
+        return _ANNOUNCED
+
+    def _takes(self, kind: type[BusMessage]) -> bool:
+        return self.accept is None or issubclass(kind, self.accept)
+
+
+def _never(message: BusMessage) -> str | None:
+    """Say why a message crosses no proxy at all."""
+    if isinstance(message, ForeignMessage):
+        return f"{message.tag}: {message.detail}"
+    if isinstance(message, BusLocalMessage):
+        return f"{type(message).__qualname__} is local-only"
+    return None
+
+
+def _classes(what: str, given: Iterable[Any]) -> tuple[type[BusMessage], ...]:
+    classes = tuple(given)
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, BusMessage)):
+            raise TypeError(f"{what}: {each!r} is no message class")
+    return classes
