@@ -91,7 +91,7 @@ class Scenario:
             self.returned = True
             scope.cancel()
 
-    async def use_soon(self, task_status: Any) -> None:
+    async def use_soon(self, task_status: Any) -> None:  # noqa: ASYNC114 - a test
         with trio.CancelScope() as scope:
             task_status.started(scope)
             with contextlib.suppress(WorkersError, RuntimeError, trio.ClosedResourceError):

@@ -15,10 +15,12 @@ from tests.jobs import Act, Actor, Note, Server, idle, outcome_of
 from trioworkers import (
     BackpressureDeadlockError,
     Job,
+    JobError,
     JobGroupError,
     JobRefusedError,
     Worker,
     WorkerRunner,
+    job,
     open_runner,
 )
 
@@ -508,3 +510,23 @@ def test_askers_at_once_never_wait_for_ever(plan: list[list[Plan]], slots: int) 
     refused = trio.run(carry_out, plan, slots, clock=MockClock(autojump_threshold=0))
     if not any(inner for each in plan for _, _, inner in each):
         assert refused == 0
+
+
+async def test_a_reader_that_asks_behind_its_own_stream(autojump_clock: object) -> None:
+    """A reader that asks what waits behind the stream it reads is refused, not stuck (S-MAIL-12)."""
+
+    class Streamer(Worker):
+        @job()
+        async def many(self, job: Job, payload: dict[str, Any]) -> None:
+            for number in range(200):
+                await job.stream({"number": number})
+
+        @job()
+        async def one(self, job: Job, payload: dict[str, Any]) -> None: ...
+
+    with trio.fail_after(1):
+        async with open_runner(Streamer("s", max_concurrent_jobs=1)) as runner:
+            with pytest.raises(JobError, match=r"circle of waits|deadlock"):
+                async with runner.job("s", "many") as pending:
+                    async for _ in pending:
+                        await runner.ask("s", "one")

@@ -37,9 +37,9 @@ async def clean_up(me: Actor) -> None:
         await trio.sleep_forever()
     finally:
         with me.cleanup():
-            await trio.sleep(1)
+            await trio.sleep(1)  # noqa: ASYNC102 - that is what is tested
         with me.cleanup():
-            await trio.sleep(100)
+            await trio.sleep(100)  # noqa: ASYNC102 - that is what is tested
 
 
 async def crash_late(_me: Actor) -> None:

@@ -194,7 +194,7 @@ async def test_left_in_another_task(autojump_clock: Any) -> None:
         with pytest.raises(RuntimeError, match="in the task that entered it"):
             await block.__aexit__(None, None, None)
 
-    async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - shorter
         nursery.start_soon(leave)
     await block.__aexit__(None, None, None)
 

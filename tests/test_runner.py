@@ -33,7 +33,7 @@ def runner() -> WorkerRunner:
 async def run_in(nursery: trio.Nursery, runner: WorkerRunner, results: list[Any]) -> None:
     """Start the runner, and keep what run() returns."""
 
-    async def run(*, task_status: Any) -> None:
+    async def run(*, task_status: Any) -> None:  # noqa: ASYNC114, ASYNC128 - a test
         results.append(await runner.run(task_status=task_status))
 
     await nursery.start(run)
@@ -77,7 +77,7 @@ async def test_run_raises_the_group_of_a_crash(autojump_clock: Any, runner: Any)
 
 async def raises_group(runner: WorkerRunner, count: int) -> None:
     """Run, and expect a flat group of some ValueErrors."""
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
         await runner.run()
     assert [type(error) for error in caught.value.exceptions] == [ValueError] * count
 
@@ -136,7 +136,7 @@ async def test_a_first_on_start_that_raises(autojump_clock: Any, runner: Any) ->
     """S-RUN-1, S-SUP-2: run() raises it in a group, and started() is not called."""
     await runner.add_workers(Actor("a"), Actor("b", start=crash))
     with pytest.RaisesGroup(pytest.RaisesGroup(ValueError)):
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - shorter
             await nursery.start(runner.run)
     assert_empty(runner)
 
@@ -476,7 +476,7 @@ async def test_kinds_of_problems(autojump_clock: Any, runner: Any) -> None:
 
     await runner.add_workers(Actor("a", stop=crash), Actor("b", stop=interrupt))
     await runner.add_workers(Actor("c", stop=interrupt))
-    with pytest.raises(BaseExceptionGroup) as caught, trio.move_on_after(1):
+    with pytest.raises(BaseExceptionGroup) as caught, trio.move_on_after(1):  # noqa: ASYNC401 - its parts are looked at
         await runner.run()
     kinds = sorted(type(error).__name__ for error in caught.value.exceptions)
     assert kinds == ["KeyboardInterrupt", "KeyboardInterrupt", "ValueError"]

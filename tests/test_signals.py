@@ -101,7 +101,7 @@ async def test_both_signals_count_together(autojump_clock: Any) -> None:
     runner = WorkerRunner(handle_sigterm=True, cancel_grace=1)
     results: list[Any] = []
 
-    async def run(*, task_status: Any) -> None:
+    async def run(*, task_status: Any) -> None:  # noqa: ASYNC114, ASYNC128 - a test
         results.append(await runner.run(task_status=task_status))
 
     await runner.add_workers(Actor(stop=forever))
@@ -139,7 +139,7 @@ def run_in_thread(function: Any, *args: Any) -> None:
     def call() -> None:
         try:
             function(*args)
-        except BaseException as error:  # noqa: BLE001 - raised below
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised below
             problems.append(error)
 
     thread = threading.Thread(target=call)

@@ -87,7 +87,7 @@ async def run_flat(runner: WorkerRunner) -> None:
     try:
         await runner.run()
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+        raise group.exceptions[0] from None  # noqa: ASYNC123 - tests one exception
 
 
 async def test_the_worker_tree_is_the_nursery_tree(autojump_clock: Any) -> None:
@@ -196,7 +196,7 @@ async def test_a_cancelled_parent_before_the_childs_first_step(autojump_clock: A
         async with open_runner() as runner:
 
             async def cancel_soon() -> None:
-                while runner.get_worker("child") is None:
+                while runner.get_worker("child") is None:  # noqa: ASYNC110 - the very pass counts
                     await trio.lowlevel.checkpoint()
                 scope.cancel()
 
@@ -212,7 +212,7 @@ async def test_a_hook_that_raises_fails_the_worker(autojump_clock: Any, hook: st
     """S-LIFE-10: an exception that leaves a hook is a failure, and on_stop ran once."""
     actor = Actor()
     setattr(actor, hook, crash)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
         async with open_runner(actor):
             await trio.sleep(1)
     (error,) = caught.value.exceptions
@@ -556,13 +556,13 @@ async def test_cleanup_is_shielded_and_finally_is_not(autojump_clock: Any) -> No
             await trio.sleep_forever()
         finally:
             with me.cleanup():
-                await trio.sleep(1)
+                await trio.sleep(1)  # noqa: ASYNC102 - that is what is tested
                 log.append("cleaned")
             with me.cleanup() as scope:
-                await trio.sleep_forever()
+                await trio.sleep_forever()  # noqa: ASYNC102 - that is what is tested
             log.append((scope.cancelled_caught, trio.current_time()))
             try:
-                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()  # noqa: ASYNC102 - that is what is tested
             finally:
                 log.append("level")
 
@@ -585,7 +585,7 @@ async def test_the_cut_off_counts_from_the_cancellation(autojump_clock: Any, how
         finally:
             for _ in range(3):
                 with me.cleanup():
-                    await trio.sleep(2)
+                    await trio.sleep(2)  # noqa: ASYNC102 - that is what is tested
 
     actor = Actor(stop=forever)
     with trio.CancelScope() as scope:
@@ -825,7 +825,7 @@ async def test_the_reason_of_a_cancelled_host(autojump_clock: Any, how: str) -> 
 async def test_failures_of_all_kinds(autojump_clock: Any, where: str) -> None:
     """S-LIFE-10: data handler, system handler and nursery; the group is flat, paths are notes."""
     child = Actor("child")
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
         async with open_runner(Actor(start=parent_of(child))) as runner:
             if where == "background":
                 child.nursery.start_soon(crash, None)
@@ -848,7 +848,7 @@ async def test_several_errors_are_one_flat_group(autojump_clock: Any) -> None:
         return act
 
     child = Actor("child", stop=fail("child stops"))
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
         async with open_runner(Actor(start=parent_of(child), stop=fail("stops"))) as runner:
             await runner.send(Do(target="child", act=fail("child")))
             await trio.sleep_forever()
@@ -934,12 +934,12 @@ async def test_a_permanent_child_that_fails_in_a_cancelled_host(autojump_clock: 
     assert actor.log == ["start", "stop"]
 
 
-async def run_quietly(runner: WorkerRunner, task_status: Any) -> None:
+async def run_quietly(runner: WorkerRunner, task_status: Any) -> None:  # noqa: ASYNC114, ASYNC128 - a test
     """Run, and raise a lone exception as it is."""
     try:
         await runner.run(task_status=task_status)
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+        raise group.exceptions[0] from None  # noqa: ASYNC123 - tests one exception
 
 
 async def test_a_keyboard_interrupt_out_of_a_handler(autojump_clock: Any) -> None:

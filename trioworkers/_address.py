@@ -13,7 +13,6 @@ from typing import Any
 
 import attrs
 import trio
-from trio.lowlevel import reschedule
 
 from . import _clock, _payloads
 from ._handlers import ChildFailed, HandlerTable, JobHandler, WatchedReady, annotated_types, fit
@@ -46,7 +45,6 @@ class Address(Node):
         "_desk",
         "activation_args",
         "active",
-        "bus",
         "spawned",
         "state",
         "table",
@@ -62,11 +60,12 @@ class Address(Node):
             NameTakenError: it is taken.
         """
         super().__init__(worker.name, parent, context)
-        self.bus = context.bus
         self.state = WorkerState.ADDED
         self.active: bool = worker._initially_active
         self.activation_args: dict[str, Any] | None = None
-        self._box = Mailbox(self.name, worker._mailbox_capacity, worker._overflow, self, reschedule)
+        self._box = Mailbox(
+            self.name, worker._mailbox_capacity, worker._overflow, self, context.bus.waits.release
+        )
         self._desk: JobDesk | None = None
         self.turns: Turns | None = None
         self.task: trio.lowlevel.Task | None = None

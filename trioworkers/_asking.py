@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
-import attrs
 import trio
 from trio.lowlevel import current_task
 
+from . import _payloads
 from ._handlers import annotated_types
 from ._requests import Outcome, ReplyBox, Request, Responder
 from ._tree import Node
@@ -50,9 +50,7 @@ def check_payload(payload: object) -> None:
     Raises:
         TypeError: it is something else.
     """
-    if not (
-        payload is None or isinstance(payload, dict) or attrs.has(cast("type[Any]", type(payload)))
-    ):
+    if not (payload is None or isinstance(payload, dict) or _payloads.is_attrs_object(payload)):
         raise TypeError(f"a payload is a dict, an attrs object or None, not {payload!r}")
 
 
@@ -72,7 +70,8 @@ def new_request(
     Raises:
         TypeError, ValueError: the worker's name or the payload is impossible.
     """
-    check_name(worker)
+    if not isinstance(worker, str) or node.bus.route(worker) is None:
+        check_name(worker)
     check_payload(payload)
     return Request(
         node, worker, name, payload, box, label=label, cancellable=cancellable, grouped=grouped
@@ -111,7 +110,7 @@ async def wait_at(
 ) -> None:
     """Wait at `box`; if that would close a circle, refuse the requests that close it."""
     try:
-        await box.wait(waits, resource)
+        await box.wait(resource)
     except BackpressureDeadlockError as error:
         for request in requests:
             if waits.find_circle(current_task(), request) is not None:
@@ -153,7 +152,9 @@ def close(requests: Iterable[Request]) -> None:
 async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: Any) -> Any:
     """Send a request and wait for its outcome."""
     name, wanted = job_of(job)
-    request = new_request(node, worker, name, payload, ReplyBox(keeping=False))
+    request = new_request(
+        node, worker, name, payload, ReplyBox(keeping=False, waits=node.bus.waits)
+    )
     try:
         await post(request)
         await wait_done(request)
@@ -184,7 +185,7 @@ class PendingJob(Generic[R]):
         """Made by `job()`."""
         name, self._wanted = job_of(job)
         self._node = node
-        self._box = ReplyBox(keeping=True)
+        self._box = ReplyBox(keeping=True, waits=node.bus.waits)
         self._make = functools.partial(
             new_request,
             node,
@@ -235,6 +236,7 @@ class PendingJob(Generic[R]):
         if self._opened is not None:
             raise RuntimeError("this job was sent already: make a new one for each 'async with'")
         self._opened = request = self._make()
+        self._box.open(self._node.name)
         try:
             await post(request)
         except BaseException as error:

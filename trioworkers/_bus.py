@@ -245,7 +245,9 @@ class LocalBus(WorkerBus):
         kind = self._kinds.get(type(message))
         if kind is None:
             kind = self._kind_of(message)
-        if message.source != sender:
+        if not message.source:
+            message.source = sender  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        elif message.source != sender:
             self._stamp(sender, message)
         try:
             box = self._boxes.get(message.target)
@@ -421,7 +423,7 @@ class LocalBus(WorkerBus):
         try:
             await wait_task_rescheduled(abort)
         finally:
-            del self.waits.edges[task]
+            self.waits.edges.pop(task, None)
 
     async def _broadcast(self, message: BusMessage, now: float) -> None:
         if self._watched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -163,15 +164,23 @@ def fit(value: Any, wanted: Any) -> Any:
     Raises:
         BaseException: one of `_payloads.MISFIT`, if it does not fit.
     """
-    union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
-    classes = [
-        each for each in (typing.get_args(wanted) if union else (wanted,)) if attrs.has(each)
-    ]
-    if value is None and wanted is not inspect.Parameter.empty and not allows_none(wanted):
+    classes, optional = _shape(wanted)
+    if value is None:
+        if optional:
+            return None
         value = {}
-    if not classes or (value is None and allows_none(wanted)):
+    if not classes:
         return _payloads.as_plain(value)
     return _payloads.as_type(value, type(value) if type(value) in classes else wanted)
+
+
+@functools.lru_cache(maxsize=4096)
+def _shape(wanted: Any) -> tuple[tuple[Any, ...], bool]:
+    """Return the attrs classes that an annotation names, and whether it admits None."""
+    union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
+    named = typing.get_args(wanted) if union else (wanted,)
+    classes = tuple(each for each in named if _payloads.is_attrs_class(each))
+    return classes, wanted is inspect.Parameter.empty or allows_none(wanted)
 
 
 def plain_args(args: Any) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class JobGroup(Generic[R]):
         self._cancel_on_error = cancel_on_error
         self._label = label
         self._cancellable = cancellable
-        self._box = ReplyBox(keeping=True)
+        self._box = ReplyBox(keeping=True, waits=node.bus.waits)
         self._requests: dict[str, Request] | None = None
         self._iterated = False
         self._raised = False
@@ -83,6 +83,7 @@ class JobGroup(Generic[R]):
         """Send the requests, one after the other.  A cancellation point."""
         if self._requests is not None:
             raise RuntimeError("this group was sent already: make a new one for each 'async with'")
+        self._box.open(self._node.name)
         self._requests = {
             worker: new_request(
                 self._node,

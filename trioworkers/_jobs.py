@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from math import inf
 from typing import Any, Protocol, cast
 
-import attrs
 import trio
 from trio.lowlevel import current_task
 
@@ -89,6 +88,7 @@ class Job:
         Raises:
             TypeError: `data` is no dict.
             RuntimeError: the job has ended.
+            BackpressureDeadlockError: its reader waits, directly or not, for this job.
         """
         kind = BusJobUpdateUrgentMessage if urgent else BusJobUpdateMessage
         await self._emit("update", data, functools.partial(kind, update=data))
@@ -143,9 +143,7 @@ class Job:
             return self._streamed
         if returned is None:
             return {}
-        if isinstance(returned, dict) or attrs.has(
-            cast("type[attrs.AttrsInstance]", type(returned))
-        ):
+        if isinstance(returned, dict) or _payloads.is_attrs_object(returned):
             return cast("Any", returned)
         raise TypeError(
             f"job {self.name!r} returned {returned!r}: return a dict, an attrs object or None"
@@ -301,6 +299,8 @@ class JobDesk:
             error = WorkerGoneError(request.target, self._host.gone_text())
             request.finish(Outcome(JobStatus.ERROR, error=error))
         request.exit()
+        # Else the two hold each other, and every job would be work for the garbage collector.
+        request.job = None
         # When the worker is being cut off, those who wait are for its next incarnation.
         if self.queue and trio.current_effective_deadline() > -inf:
             self._start_waiting()

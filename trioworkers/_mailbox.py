@@ -138,10 +138,10 @@ class Mailbox:
             MailboxFullError: the lane is full and the policy is to refuse.
         """
         depth = len(self.data)
-        if depth < self.limit:
-            self._append(item, depth, now)
-            return True
-        return self._put_slow(item, depth, now)
+        if depth >= self.limit:
+            return self._put_slow(item, depth, now)
+        self._append(item, depth, now)
+        return True
 
     def put_request(self, request: Any, now: float) -> bool:
         """Put an open request in the data lane, as `put` does a message.

@@ -23,6 +23,9 @@ R = TypeVar("R")
 class Participant:
     """Somebody with a name on the bus."""
 
+    # Where it is in the tree; None before it was added.
+    _slot: Any
+
     @property
     def _node(self) -> Node:
         raise NotImplementedError
@@ -53,10 +56,10 @@ class Participant:
             SystemLaneFullError: the target's system lane is at its hard cap.
             BackpressureDeadlockError: waiting for the target would close a circle of waits.
         """
-        node = self._node
-        if node.closed:
-            raise _closed(node)
-        return node.context.bus.send_as(node.name, message)
+        node: Node | None = self._slot
+        if node is None or node.closed:
+            node = self._open_node
+        return node.bus.send_as(node.name, message)
 
     def send_nowait(self, message: BusMessage) -> None:
         """Send `message` at once, or raise `trio.WouldBlock` if a target's data lane is full.
@@ -64,19 +67,19 @@ class Participant:
         Not a checkpoint.  Raises what `send` raises; a broadcast reaches all or nobody.
         """
         node = self._open_node
-        node.context.bus.send_nowait_as(node.name, message)
+        node.bus.send_nowait_as(node.name, message)
 
     @overload
-    async def ask(
+    def ask(
         self, worker: str, job: str, payload: dict[str, Any] | None = None
-    ) -> dict[str, Any]: ...
+    ) -> Coroutine[Any, Any, dict[str, Any]]: ...
 
     @overload
-    async def ask(
+    def ask(
         self, worker: str, job: Callable[[Any, Job, P], Coroutine[Any, Any, R]], payload: P
-    ) -> R: ...
+    ) -> Coroutine[Any, Any, R]: ...
 
-    async def ask(self, worker: str, job: Any, payload: Any = None) -> Any:
+    def ask(self, worker: str, job: Any, payload: Any = None) -> Coroutine[Any, Any, Any]:
         """Let a worker do a job, and return its response.
 
         A checkpoint.  The caller's cancel scope is the time limit: when it is cancelled, so is
@@ -96,7 +99,7 @@ class Participant:
             TypeError: the job or the payload is of an impossible type.
             ValueError: the worker's name is impossible.
         """
-        return await _asking.ask(self._open_node, worker, job, payload)
+        return _asking.ask(self._open_node, worker, job, payload)
 
     @overload
     def job(

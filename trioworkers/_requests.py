@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import attrs
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
 from . import _payloads
 from ._bus import LocalBus
@@ -48,7 +48,7 @@ EVENT_CAPACITY = 64
 """How many events of a job, or of a group, wait for their reader before the producer does."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Outcome:
     """How a request ended: a response, or an error to raise."""
 
@@ -60,22 +60,28 @@ class Outcome:
 class ReplyBox:
     """Where the events and outcomes of one ask, job or group arrive, for one reader."""
 
-    __slots__ = ("_events", "_keeping", "_producers", "failed", "reader")
+    __slots__ = ("_events", "_keeping", "_owner", "_producers", "_waits", "failed", "reader")
 
-    def __init__(self, keeping: bool) -> None:
+    def __init__(self, keeping: bool, waits: WaitGraph) -> None:
         """Start empty; without `keeping` events are discarded."""
+        self._waits = waits
         self._events: deque[Any] | None = None
         self._keeping = keeping
         self._producers: OrderedDict[trio.lowlevel.Task, Any] | None = None
         self.reader: trio.lowlevel.Task | None = None
+        self._owner: tuple[str, trio.lowlevel.Task] | None = None
         # Called with each request that did not complete, in the step of its outcome.
         self.failed: Callable[[Request], None] | None = None
+
+    def open(self, name: str) -> None:
+        """Begin to keep events: the present task, of the worker `name`, will read them."""
+        self._owner = (name, current_task())
 
     def poke(self) -> None:
         """Let the reader look again."""
         if self.reader is not None:
             reader, self.reader = self.reader, None
-            reschedule(reader)
+            self._waits.release(reader)
 
     def take(self) -> Any:
         """Return the next event, or None."""
@@ -85,7 +91,7 @@ class ReplyBox:
         if self._producers:
             task, following = self._producers.popitem(last=False)
             self._events.append(following)
-            reschedule(task)
+            self._waits.release(task)
         return event
 
     def discard(self) -> None:
@@ -94,11 +100,15 @@ class ReplyBox:
         self._events = None
         producers, self._producers = self._producers, None
         for task in producers or ():
-            reschedule(task)
+            self._waits.release(task)
         self.poke()
 
     async def put(self, event: Any) -> None:
-        """Hand `event` to the reader; wait while it is slow.  Checks nothing else."""
+        """Hand `event` to the reader; wait while it is slow.  Checks nothing else.
+
+        Raises:
+            BackpressureDeadlockError: the reader waits, directly or not, for the caller.
+        """
         if not self._keeping:
             return
         if self._events is None:
@@ -110,20 +120,36 @@ class ReplyBox:
         if self._producers is None:
             self._producers = OrderedDict()
         producers, task = self._producers, current_task()
+        circle = self._waits.find_circle(task, self)
+        if circle is not None:
+            raise BackpressureDeadlockError(circle)
         producers[task] = event
+        self._waits.edges[task] = self
 
         def abort(_raise_cancel: object) -> Abort:
             del producers[task]
             return Abort.SUCCEEDED
 
-        await wait_task_rescheduled(abort)
+        try:
+            await wait_task_rescheduled(abort)
+        finally:
+            self._waits.edges.pop(task, None)
 
-    async def wait(self, waits: WaitGraph | None = None, resource: Resource | None = None) -> None:
+    # As a resource of the wait-for graph: room for an event
+
+    def wait_label(self) -> str:
+        """Return the name of the reader."""
+        return "" if self._owner is None else self._owner[0]
+
+    def movers(self) -> tuple[bool, Sequence[Mover]]:
+        """Return the reader, who must move before there is room."""
+        return False, () if self._owner is None else (self._owner[1],)
+
+    async def wait(self, resource: Resource | None = None) -> None:
         """Wait for a poke.
 
         Args:
-            waits: the graph to enter the wait in; None for a wait with a deadline of its own.
-            resource: what is waited for, in the graph.
+            resource: what is waited for, in the graph; None for a wait with a deadline of its own.
 
         Raises:
             BackpressureDeadlockError: the wait would close a circle.
@@ -132,9 +158,10 @@ class ReplyBox:
         if self.reader is not None:
             raise trio.BusyResourceError("another task is waiting for this job")
         self.reader = task = current_task()
-        if waits is None or resource is None:
+        if resource is None:
             await wait_task_rescheduled(self._abort)
             return
+        waits = self._waits
         circle = waits.find_circle(task, resource)
         if circle is not None:
             self.reader = None
@@ -143,7 +170,7 @@ class ReplyBox:
         try:
             await wait_task_rescheduled(self._abort)
         finally:
-            del waits.edges[task]
+            waits.edges.pop(task, None)
 
     def _abort(self, _raise_cancel: object) -> Abort:
         self.reader = None
@@ -309,7 +336,7 @@ class Request:
         if self.sender is None or box is None or not box.waiting:
             return
         if box.waiting.pop(self.sender, None) is not None:
-            reschedule(self.sender)
+            self.bus.waits.release(self.sender)
 
     def cancelled(self) -> Outcome:
         """Return the outcome of a cancelled request."""

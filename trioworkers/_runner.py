@@ -110,7 +110,7 @@ class WorkerRunner(Participant):
             report_stuck=report_stuck,
             job_prefix=suffix,
         )
-        self._root = Root(self.name, self._context)
+        self._slot = self._root = Root(self.name, self._context)
         self._state = _BEFORE
         self._stopped = trio.Event()
         self._announced = False
@@ -159,10 +159,10 @@ class WorkerRunner(Participant):
 
     def get_worker(self, name: str) -> Worker | None:
         """Return the worker of this name, wherever it is in the tree, or None."""
-        slot = self._slot(name)
+        slot = self._slot_of(name)
         return None if slot is None else slot.worker
 
-    def _slot(self, name: str) -> Slot | None:
+    def _slot_of(self, name: str) -> Slot | None:
         route = self.bus.route(name)
         if isinstance(route, Slot) and route.context is self._context:
             return route
@@ -241,7 +241,7 @@ class WorkerRunner(Participant):
         await self._root.supervisor.add(workers, restart)
 
     def _known(self, name: str) -> Slot:
-        slot = self._slot(name)
+        slot = self._slot_of(name)
         if slot is None:
             known = ", ".join(each.name for each in self._workers()) or "none"
             raise ValueError(f"{name!r} is no worker of runner {self.name!r}; there are: {known}")

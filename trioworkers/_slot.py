@@ -230,29 +230,31 @@ class Slot(Address):
             async with trio.open_nursery() as self.nursery:
                 self._begun = True
                 try:
-                    await self._start_and_take_turns(self.nursery)
+                    await self.worker._call_hook("on_start")
+                    turns = self.turns = Turns(self, self.worker, self.table, self.nursery)
+                    self._become_ready()
+                    try:
+                        await turns.run(self._first_activation())
+                    finally:
+                        # What arrives now waits, for the next incarnation or to become a dead
+                        # letter: the nursery is about to close.
+                        self._past, self.turns = turns, None
                 except Exception as error:
                     self.stop = StopReason("failed", _text([error]), self.path)
                     self.set_cut_off()
                     if self.children:
                         await self.supervisor.stop_all(f"{self.name!r} failed")
                     raise
-                except BaseException as error:
+                except trio.Cancelled as error:  # noqa: ASYNC103 - see below
                     # Now and not when all below has unwound: the cut-off counts from here.
+                    self.cancelled_from_outside(error)
+                    # It need not go on: this task ends here, and a scope that is cancelled stays
+                    # so for everybody else.  An exception group in the nursery of every worker is
+                    # half of what cancelling a tree would cost.
+                except BaseException as error:
                     self.cancelled_from_outside(error)
                     raise
                 self.nursery.cancel_scope.cancel(reason="the worker has ended")
-
-    async def _start_and_take_turns(self, nursery: trio.Nursery) -> None:
-        await self.worker._call_hook("on_start")
-        self.turns = Turns(self, self.worker, self.table, nursery)
-        self._become_ready()
-        try:
-            await self.turns.run(self._first_activation())
-        finally:
-            # What arrives now waits, for the next incarnation or to become a dead letter: the
-            # nursery is about to close.
-            self._past, self.turns = self.turns, None
 
     def _become_ready(self) -> None:
         assert self.turns is not None

@@ -90,6 +90,7 @@ class Node(ABC):
 
     __slots__ = (
         "_supervisor",
+        "bus",
         "children",
         "closed",
         "context",
@@ -109,6 +110,7 @@ class Node(ABC):
         self.name = name
         self.parent = parent
         self.context = context
+        self.bus = context.bus
         self.path: str = name if parent is None else f"{parent.path}/{name}"
         self.children: dict[str, Node] = {}
         # The task that is starting children one after the other.

@@ -162,13 +162,16 @@ class Turns:
         """
         if first is not None:
             message = BusActivateWorkerMessage(source=self._host.name, target=self._host.name)
-            await self._in_turn_scope(self._run_first, first, message)
+            with trio.CancelScope() as self.turn:
+                await self._run_first(first, message)
+            self._leave_turn_scope()
+        # No coroutine more than needed: an idle worker keeps this stack, at 200 bytes each.
         while not self._finished:
-            await self._in_turn_scope(self._work)
+            with trio.CancelScope() as self.turn:
+                await self._work()
+            self._leave_turn_scope()
 
-    async def _in_turn_scope(self, run: Callable[..., Awaitable[None]], *args: Any) -> None:
-        with trio.CancelScope() as self.turn:
-            await run(*args)
+    def _leave_turn_scope(self) -> None:
         if self.unwinding is not None:
             if self.in_hand is not None:
                 message, self.in_hand = self.in_hand, None
@@ -197,7 +200,8 @@ class Turns:
                     self._finished = True
                     return
                 else:
-                    await self._park()
+                    box.parked = self.task
+                    await wait_task_rescheduled(self._abort_park)
                 await self._handle_batch()
 
     async def _handle_batch(self) -> None:

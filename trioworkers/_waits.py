@@ -46,12 +46,19 @@ class WaitGraph:
         """Start without waits."""
         self.edges: dict[trio.lowlevel.Task, Resource] = {}
 
+    def release(self, task: trio.lowlevel.Task) -> None:
+        """Let `task` go on: from now on, not when it runs, it waits for nothing."""
+        self.edges.pop(task, None)
+        trio.lowlevel.reschedule(task)
+
     def find_circle(self, task: trio.lowlevel.Task, resource: Resource) -> tuple[str, ...] | None:
         """Return the circle of names that would keep `task` waiting for `resource` for ever.
 
         None if the wait can end: everything that can move is let move, and then `resource` is
         granted.  Nothing here recurses: a chain of waits may be longer than the recursion limit.
         """
+        if self._goes_on(task, resource):
+            return None
         # What each resource is blocked by: other resources, or `task` itself (None).
         blockers: dict[Resource, list[Resource | None]] = {}
         # How many of them must go before it is granted, and which resources each holds up.
@@ -67,15 +74,18 @@ class WaitGraph:
                     if blocker is not None:
                         held_up.setdefault(blocker, []).append(each)
                         found.append(blocker)
-        granted = [each for each, count in missing.items() if count <= 0]
-        for each in granted:
-            for other in held_up.get(each, ()):
-                missing[other] -= 1
-                if missing[other] == 0:
-                    granted.append(other)
+        _let_move(missing, held_up)
         if missing[resource] <= 0:
             return None
         return _name_circle(resource, blockers, missing)
+
+    def _goes_on(self, task: trio.lowlevel.Task, resource: Resource) -> bool:
+        """Tell the usual case, quickly: one other task that waits for nothing."""
+        movers = resource.movers()[1]
+        if len(movers) != 1 or movers[0] is task:
+            return False
+        mover = movers[0]
+        return isinstance(mover, trio.lowlevel.Task) and mover not in self.edges
 
     def _look_at(
         self, resource: Resource, task: trio.lowlevel.Task
@@ -94,6 +104,16 @@ class WaitGraph:
             else:
                 missing -= 1
         return blockers, missing
+
+
+def _let_move(missing: dict[Resource, int], held_up: dict[Resource, list[Resource]]) -> None:
+    """Grant what can be granted, and what can be granted after that, until nothing moves."""
+    granted = [each for each, count in missing.items() if count <= 0]
+    for each in granted:
+        for other in held_up.get(each, ()):
+            missing[other] -= 1
+            if missing[other] == 0:
+                granted.append(other)
 
 
 def _name_circle(

@@ -223,7 +223,7 @@ class Worker(Participant):
     @property
     def bus(self) -> LocalBus:
         """The bus it is on."""
-        return self._node.context.bus
+        return self._node.bus
 
     @property
     def registry(self) -> Registry:
