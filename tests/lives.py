@@ -59,6 +59,14 @@ def stubborn(seconds: float) -> Act:
     return act
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, pass by pass of the scheduler, for something that tells nobody."""
+    while True:
+        if condition():
+            return
+        await trio.lowlevel.checkpoint()
+
+
 def note(log: list[Any], what: object) -> Act:
     """Make an act that writes something down."""
 

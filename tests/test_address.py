@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.lives import Actor, Do, DoNow, Tracer, forever, note, parent_of, sleep
+from tests.lives import Actor, Do, DoNow, Tracer, forever, note, parent_of, sleep, until
 from trioworkers import (
     BusCancelWorkerMessage,
     BusDataMessage,
@@ -266,8 +266,7 @@ async def test_a_full_lane_of_a_worker_that_was_just_made(autojump_clock: Any) -
     async def act(me: Actor) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(me.add_workers, child)
-            while "child" not in me.children:  # noqa: ASYNC110 - the very pass counts
-                await trio.lowlevel.checkpoint()
+            await until(lambda: "child" in me.children)
             for number in range(3):
                 await me.send(Do(target="child", act=note(log, number)))
 

@@ -40,6 +40,7 @@ class Scenario:
     def __init__(self) -> None:
         self.runner = WorkerRunner("sweep", handle_sigint=False, cancel_grace=GRACE)
         self.actors: list[Actor] = []
+        self.using = trio.CancelScope()
         self.asked = 0
         self.outcomes: list[str] = []
         self.returned = self.crashed = False
@@ -82,18 +83,17 @@ class Scenario:
         with contextlib.suppress(RuntimeError):
             await self.runner.add_workers(keeper, self.make("other"))
         async with trio.open_nursery() as nursery:
-            scope = await nursery.start(self.use_soon)
+            nursery.start_soon(self.use_soon)
             try:
                 await self.runner.run(auto_end=False)
             except* ValueError:
                 # The child's crash goes up if nobody is left to restart it.
                 self.crashed = True
             self.returned = True
-            scope.cancel()
+            self.using.cancel()
 
-    async def use_soon(self, task_status: Any) -> None:  # noqa: ASYNC114 - a test
-        with trio.CancelScope() as scope:
-            task_status.started(scope)
+    async def use_soon(self) -> None:
+        with self.using:
             with contextlib.suppress(WorkersError, RuntimeError, trio.ClosedResourceError):
                 await self.runner.registry.wait_ready("other")
                 await self.use()

@@ -134,7 +134,7 @@ class Scenario:
         self.added = 0
         self.failed = False
 
-    def make(self, name: str, kind: type[Traced] = Traced, **spec: Act) -> Traced:
+    def make(self, name: str, kind: type[Traced] = Traced, **spec: Any) -> Traced:
         worker = kind(name, failed=nothing, **spec)
         worker.history = self.history
         return worker

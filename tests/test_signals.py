@@ -101,8 +101,8 @@ async def test_both_signals_count_together(autojump_clock: Any) -> None:
     runner = WorkerRunner(handle_sigterm=True, cancel_grace=1)
     results: list[Any] = []
 
-    async def run(*, task_status: Any) -> None:  # noqa: ASYNC114, ASYNC128 - a test
-        results.append(await runner.run(task_status=task_status))
+    async def run(**options: Any) -> None:
+        results.append(await runner.run(**options))
 
     await runner.add_workers(Actor(stop=forever))
     async with trio.open_nursery() as nursery:

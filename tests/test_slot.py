@@ -20,6 +20,7 @@ from tests.lives import (
     nothing,
     parent_of,
     sleep,
+    until,
 )
 from trioworkers import (
     Backoff,
@@ -196,8 +197,7 @@ async def test_a_cancelled_parent_before_the_childs_first_step(autojump_clock: A
         async with open_runner() as runner:
 
             async def cancel_soon() -> None:
-                while runner.get_worker("child") is None:  # noqa: ASYNC110 - the very pass counts
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: runner.get_worker("child") is not None)
                 scope.cancel()
 
             async with trio.open_nursery() as nursery:
@@ -212,7 +212,7 @@ async def test_a_hook_that_raises_fails_the_worker(autojump_clock: Any, hook: st
     """S-LIFE-10: an exception that leaves a hook is a failure, and on_stop ran once."""
     actor = Actor()
     setattr(actor, hook, crash)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
+    with pytest.RaisesGroup(ValueError) as caught:
         async with open_runner(actor):
             await trio.sleep(1)
     (error,) = caught.value.exceptions
@@ -825,7 +825,7 @@ async def test_the_reason_of_a_cancelled_host(autojump_clock: Any, how: str) -> 
 async def test_failures_of_all_kinds(autojump_clock: Any, where: str) -> None:
     """S-LIFE-10: data handler, system handler and nursery; the group is flat, paths are notes."""
     child = Actor("child")
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
+    with pytest.RaisesGroup(ValueError) as caught:
         async with open_runner(Actor(start=parent_of(child))) as runner:
             if where == "background":
                 child.nursery.start_soon(crash, None)
@@ -848,7 +848,7 @@ async def test_several_errors_are_one_flat_group(autojump_clock: Any) -> None:
         return act
 
     child = Actor("child", stop=fail("child stops"))
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: ASYNC401 - its parts are looked at
+    with pytest.RaisesGroup(ValueError, ValueError, ValueError) as caught:
         async with open_runner(Actor(start=parent_of(child), stop=fail("stops"))) as runner:
             await runner.send(Do(target="child", act=fail("child")))
             await trio.sleep_forever()
@@ -934,10 +934,10 @@ async def test_a_permanent_child_that_fails_in_a_cancelled_host(autojump_clock: 
     assert actor.log == ["start", "stop"]
 
 
-async def run_quietly(runner: WorkerRunner, task_status: Any) -> None:  # noqa: ASYNC114, ASYNC128 - a test
+async def run_quietly(runner: WorkerRunner, **options: Any) -> None:
     """Run, and raise a lone exception as it is."""
     try:
-        await runner.run(task_status=task_status)
+        await runner.run(**options)
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # noqa: ASYNC123 - tests one exception
 
