@@ -881,7 +881,7 @@ async def test_a_reader_that_outlives_its_block(bus: LocalBus) -> None:
 
     async with trio.open_nursery() as nursery:
         async with bus.open_subscription(Tick) as stream:
-            nursery.start_soon(read, stream)
+            nursery.start_soon(read, stream)  # noqa: ASYNC111 - it is to outlive the block
             await wait_all_tasks_blocked()
 
 
@@ -1177,6 +1177,7 @@ async def test_a_thread_waits_for_room() -> None:
             await wait_all_tasks_blocked()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_thread, runner.bus.send_from_thread, Tick(target="w", n=3))
+            # Nothing tells when a thread has begun to wait.
             while not worker.statistics().mailbox.waiting_senders:
                 await trio.lowlevel.checkpoint()
             worker.gate.set()
