@@ -115,7 +115,7 @@ operations = st.one_of(
 ends = st.sampled_from(["end", "cancel", "end then cancel", "host"])
 
 
-def acts(spec: dict[str, str]) -> dict[str, Act]:
+def acts(spec: dict[str, str]) -> dict[str, Any]:
     """Return the arguments of a worker for a drawn specification."""
     return {hook: ACTS[name] for hook, name in spec.items()}
 

@@ -181,11 +181,10 @@ class Slot(Address):
             await self._stopped.wait()
 
     async def wait_started(self) -> bool:
-        """Wait until it is ready (True), or the start that is going on has failed (False)."""
-        if self.ready_at is None and not self.closed:
-            if self._ready is None:
-                self._ready = trio.Event()
-            await self._ready.wait()
+        """Wait until the start that is going on made it ready (True), or has failed (False)."""
+        if self._ready is None:
+            self._ready = trio.Event()
+        await self._ready.wait()
         return self.ready_at is not None and not self.closed
 
     def _end_start(self) -> None:
@@ -334,6 +333,7 @@ class Slot(Address):
                     self.reject(message, lost)
         self.task = None
         self.spawned = False
+        self.context.registry.starting(self.name, self)
         self._end_start()
 
     @property
