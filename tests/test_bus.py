@@ -1175,11 +1175,12 @@ async def test_a_thread_waits_for_room() -> None:
         for n in (1, 2):
             runner.send_nowait(Tick(target="w", n=n))
             await wait_all_tasks_blocked()
+        about_to_wait = trio.Event()
+        runner.add_instrument(Meddling(about_to_wait.set))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_thread, runner.bus.send_from_thread, Tick(target="w", n=3))
-            # Nothing tells when a thread has begun to wait.
-            while not worker.statistics().mailbox.waiting_senders:
-                await trio.lowlevel.checkpoint()
+            await about_to_wait.wait()
+            assert worker.statistics().mailbox.waiting_senders == 1
             worker.gate.set()
     assert [each.n for each in worker.heard] == [1, 2, 3]
 
