@@ -878,7 +878,7 @@ async def test_a_parent_whose_hook_raises(autojump_clock: Any) -> None:
         raise KeyError("hook")
 
     guardian = Guardian(start=parent_of(Actor("child")), failed=fail)
-    with pytest.RaisesGroup(KeyError):
+    with pytest.RaisesGroup(KeyError, ValueError):
         async with open_runner(guardian) as runner:
             await runner.send(Do(target="child", act=crash))
             await trio.sleep_forever()
