@@ -45,7 +45,9 @@ class Address(Node):
         "_desk",
         "activation_args",
         "active",
+        "judged",
         "spawned",
+        "starter",
         "state",
         "table",
         "task",
@@ -71,6 +73,10 @@ class Address(Node):
         self.task: trio.lowlevel.Task | None = None
         # Whether a task for the next incarnation is on its way.
         self.spawned = False
+        # Who starts it when its siblings before it are ready.
+        self.starter: trio.lowlevel.Task | None = None
+        # Whether its parent is being asked what to do about its failure.
+        self.judged = False
         self.bus.attach(self.name, self)
         self.worker: Any = None
         self.table: HandlerTable = worker._handler_table
@@ -88,6 +94,8 @@ class Address(Node):
     def stop_batch(self) -> None:
         """Handle no further message before the next checkpoint."""
         self._box.preempt = True
+        if self.turns is not None:
+            self.turns.cancelled = True
 
     @property
     @abstractmethod
@@ -183,9 +191,11 @@ class Address(Node):
             return (self.task,)
         if self.spawned:
             return ()
-        # Not started yet: it is behind whoever starts its siblings one after the other.
-        starter = self.parent.starter if self.parent is not None else None
-        return () if starter is None else (starter,)
+        if self.judged:
+            # It has failed, and whether it lives again is said when the parent's hook is done.
+            turns = self.parent.turns if isinstance(self.parent, Address) else None
+            return () if turns is None or turns.system_task is None else (turns.system_task,)
+        return () if self.starter is None else (self.starter,)
 
     # As a resource of the wait-for graph: its start
 
@@ -209,6 +219,8 @@ class Address(Node):
             request.refuse("ending")
         elif self.turns is not None and not box.data:
             self.desk.admit(request)
+        elif self.turns is not None and not self.active and not self._to_be_activated():
+            request.refuse("inactive")
         elif not box.full:
             box.put_request(request, _clock.slice_clock())
         elif box.overflow == "wait":
@@ -216,6 +228,9 @@ class Address(Node):
         else:
             request.refuse("busy")
         return True
+
+    def _to_be_activated(self) -> bool:
+        return any(isinstance(item, BusActivateWorkerMessage) for item in self._box.data)
 
     def cancel_request(self, request: Request) -> None:
         """Cancel a request wherever it is: in the lane, waiting for a job slot, or running."""

@@ -432,9 +432,7 @@ class WorkerRunner(Participant):
         supervisor = self._root.supervisor
         assert isinstance(supervisor, Supervisor)
         await trio.lowlevel.checkpoint()
-        for slot in tuple(self._root.children.values()):
-            if isinstance(slot, Slot) and not self._root.stopping and not slot.closed:
-                await supervisor.start(slot)
+        await supervisor.start_all()
 
     async def _until_ended(self, auto_end: bool) -> None:
         root = self._root

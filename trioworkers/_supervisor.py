@@ -123,18 +123,17 @@ class Supervisor:
         waits = self._context.bus.waits
         errors: list[Exception] = []
         self._starting[slot] = errors
-        # A child that needs its siblings waits for whoever starts them: this task.
-        outer, self._node.starter = self._node.starter, task
         try:
             # No circle can be closed here: the child has not made a step yet.
             waits.edges[task] = slot
             self._spawn(slot)
             await slot.wait_started()
         except BaseException:
-            slot.cancel("whoever added it was cancelled", self._node.path)
+            # If the node itself is stopping, that is the child's reason too.
+            if not self._node.stopping or slot.task is None:
+                slot.cancel("whoever added it was cancelled", self._node.path)
             raise
         finally:
-            self._node.starter = outer
             waits.edges.pop(task, None)
             self._starting.pop(slot, None)
         if errors:
@@ -142,9 +141,19 @@ class Supervisor:
         if not slot.introduced:
             raise slot.start_error()
 
+    async def start_all(self) -> None:
+        """Start the children that were added before the node ran, one after the other."""
+        for slot in self._order:
+            # A child that needs a sibling waits for whoever starts it: this task.
+            slot.starter = trio.lowlevel.current_task()
+        for slot in tuple(self._order):
+            if not self._node.stopping and not slot.closed:
+                await self.start(slot)
+
     def _spawn(self, slot: Slot) -> None:
         assert self._node.nursery is not None
         slot.spawned = True
+        slot.starter = None
         self._node.nursery.start_soon(slot.live, name=f"worker {slot.path}")
 
     # Exits
@@ -156,6 +165,8 @@ class Supervisor:
         stopped = self._stopping.get(child)
         if stopped is not None:
             stopped.set()
+            if errors:
+                self._clean_up_failed(child, errors)
         elif child in self._starting and not child.introduced:
             self._starting[child].extend(errors)
             self._close(child)
@@ -166,6 +177,13 @@ class Supervisor:
             self._node.nursery.start_soon(
                 self._settle, child, errors, name=f"supervision of {child.path}"
             )
+
+    def _clean_up_failed(self, child: Slot, errors: list[Exception]) -> None:
+        """Lose no error of a child that was being stopped."""
+        if self._node.stopping:
+            self._node.fail(errors)
+        else:
+            logger.error("worker %s failed when it was stopped", child.path, exc_info=errors[0])
 
     def _publish(self, child: Slot, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
@@ -196,14 +214,28 @@ class Supervisor:
         again = self._is_restarted(child, failed=bool(errors))
         if not again:
             self._close(child)
-        handled = False
-        if errors:
-            error = errors[0] if len(errors) == 1 else ExceptionGroup("it failed", errors)
-            handled = await self._node.tell_failed(child.name, error)
+        handled = bool(errors) and await self._is_handled(child, errors)
         if again and not child.closed:
             await self._restart(child, errors)
-        elif errors and child.restart is not Restart.TEMPORARY and not handled and not again:
-            self._node.fail(errors)
+        elif errors and not handled and not again:
+            if child.restart is Restart.TEMPORARY:
+                logger.warning("temporary worker %s failed", child.path, exc_info=errors[0])
+            else:
+                self._node.fail(errors)
+
+    async def _is_handled(self, child: Slot, errors: list[Exception]) -> bool:
+        """Let the node handle the failure; if it cannot finish that, the failure is its own."""
+        error = errors[0] if len(errors) == 1 else ExceptionGroup("it failed", errors)
+        child.judged = True
+        try:
+            return await self._node.tell_failed(child.name, error)
+        except trio.Cancelled:
+            # The hook raised, or it was cut off and nobody will restart the child.
+            if child.restart is None or not self._node.stopping:
+                self._node.fail(errors)
+            raise
+        finally:
+            child.judged = False
 
     # Restarting
 
@@ -212,7 +244,7 @@ class Supervisor:
         if not self._may_restart(cause):
             await self._give_up(child)
             return
-        delay = self._delay(child)
+        delay = self._delay(child, cause)
         group = self._affected(child)
         for scope in {self._restarting[each] for each in group if each in self._restarting}:
             scope.cancel(reason="another failure takes the restart over")
@@ -249,14 +281,16 @@ class Supervisor:
         )
         self._node.fail([error])
 
-    def _delay(self, child: Slot) -> float:
+    def _delay(self, child: Slot, cause: BaseException) -> float:
         backoff = self._settings.backoff
         ready_at = child.ready_at
         if ready_at is not None and trio.current_time() - ready_at >= backoff.reset_after:
             child.failures = 0
         child.failures += 1
         delay = backoff.delay(child.failures, self._context.random.random())
-        logger.warning("worker %s stopped and is restarted in %.3f s", child.path, delay)
+        logger.warning(
+            "worker %s stopped and is restarted in %.3f s", child.path, delay, exc_info=cause
+        )
         self._context.bus.observers.notify("worker_restarted", child.name, child.failures, delay)
         return delay
 
@@ -289,12 +323,16 @@ class Supervisor:
             if child.task is None:
                 continue
             stopped = self._stopping[child] = trio.Event()
+            # A clean-up that asks whoever waits for it is refused, not cut off.
+            edges, task = self._context.bus.waits.edges, trio.lowlevel.current_task()
+            edges[task] = child
             try:
                 dismissed = child.dismissed
                 child.cancel(reason, self._node.path)
                 child.dismissed = dismissed
                 await stopped.wait()
             finally:
+                edges.pop(task, None)
                 del self._stopping[child]
 
     async def _start_again(self, group: list[Slot], delay: float) -> None:

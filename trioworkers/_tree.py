@@ -101,7 +101,6 @@ class Node(ABC):
         "nursery",
         "parent",
         "path",
-        "starter",
         "stop",
     )
 
@@ -113,8 +112,6 @@ class Node(ABC):
         self.bus = context.bus
         self.path: str = name if parent is None else f"{parent.path}/{name}"
         self.children: dict[str, Node] = {}
-        # The task that is starting children one after the other.
-        self.starter: trio.lowlevel.Task | None = None
         # Whether it has stopped for good.
         self.closed = False
         self.stop: StopReason | None = None
