@@ -292,6 +292,7 @@ def test_ending_keeps_what_is_there_and_rejects_what_comes(owner: Owner) -> None
     box.close("ending")
     put_all(box, Tick(n=2))
     box.put_system(Alarm())
+    assert box.ending
     assert list(box.data) == [Tick(n=1)]
     assert len(box.system or ()) == 1
     assert owner.rejected == [(Tick(n=2), "ending")]
@@ -688,6 +689,7 @@ class MailboxMachine(RuleBasedStateMachine):
         assert self.owner.released == self.released
         assert self.box.requests == sum(isinstance(each.item, Ask) for each in self.lane)
         assert len(self.lane) <= 2 * self.box.capacity
+        assert self.box.ending is (self.closed == "ending")
 
     @invariant()
     def statistics_are_right(self) -> None:
