@@ -119,6 +119,12 @@ class Supervisor:
 
     async def start(self, slot: Slot) -> None:
         """Start a new child and wait until it is ready; raise what its first `on_start` raises."""
+        await self._try_start(slot)
+        if not slot.introduced:
+            raise slot.start_error()
+
+    async def _try_start(self, slot: Slot) -> None:
+        """Start a new child; return when it is ready, or was told to stop before that."""
         task = trio.lowlevel.current_task()
         waits = self._context.bus.waits
         errors: list[Exception] = []
@@ -138,8 +144,6 @@ class Supervisor:
             self._starting.pop(slot, None)
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{slot.path} failed", errors)
-        if not slot.introduced:
-            raise slot.start_error()
 
     async def start_all(self) -> None:
         """Start the children that were added before the node ran, one after the other."""
@@ -148,7 +152,7 @@ class Supervisor:
             slot.starter = trio.lowlevel.current_task()
         for slot in tuple(self._order):
             if not self._node.stopping and not slot.closed:
-                await self.start(slot)
+                await self._try_start(slot)
 
     def _spawn(self, slot: Slot) -> None:
         assert self._node.nursery is not None

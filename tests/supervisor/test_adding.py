@@ -51,3 +51,22 @@ async def test_nothing_is_added_while_cleaning_up(how: Any, autojump_clock: obje
         with trio.fail_after(1):
             await worker.wait_stopped()
     assert "is stopping and takes no more workers" in str(worker.error)
+
+
+@pytest.mark.parametrize("how", ["end_worker", "cancel_worker"])
+async def test_a_root_that_is_stopped_before_it_is_ready(how: str, autojump_clock: object) -> None:
+    """A root that somebody stops while it starts is no failure of the run (S-RUN-1)."""
+
+    class Never(Worker):
+        async def on_start(self) -> None:
+            await trio.sleep_forever()
+
+    runner = WorkerRunner("runner", handle_sigint=False, end_deadline=1)
+    await runner.add_workers(Never("never"), Worker("other"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(runner.run)
+        await trio.sleep(1)
+        await getattr(runner, how)("never")
+        await runner.registry.wait_ready("other")
+        await runner.end()
+    assert runner.state is WorkerState.STOPPED
