@@ -8,6 +8,7 @@ from trioworkers import (
     BusAddWorkerMessage,
     BusDataMessage,
     BusEndWorkerMessage,
+    DeadLetter,
     JobRefusedError,
     NameTakenError,
     Worker,
@@ -56,4 +57,5 @@ async def test_a_message_for_a_runner_is_a_dead_letter(autojump_clock: object) -
     async with open_runner(name="boss") as runner, runner.bus.open_dead_letters() as letters:
         await runner.send(Note(target="boss"))
         letter = await anext(letters)
+        assert isinstance(letter, DeadLetter)
         assert (letter.message, letter.reason) == (Note(source="boss", target="boss"), "unhandled")
