@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 import trio
 
-from tests.lives import Act, Actor, Do, DoNow, Interrupt, Tracer, forever, note, sleep, stubborn
+from tests.lives import (
+    Act,
+    Actor,
+    Do,
+    DoNow,
+    Interrupt,
+    Tracer,
+    forever,
+    note,
+    sleep,
+    stubborn,
+    until,
+)
 from trioworkers import BusCancelWorkerMessage, Worker, _clock, open_runner
 
 
@@ -284,12 +296,13 @@ async def test_a_batch_ends_after_a_slow_handler(
     now = 0.0
     monkeypatch.setattr(_clock, "slice_clock", lambda: now)
 
+    steps = StepSizes()
+
     async def slow(worker: Actor) -> None:
         nonlocal now
         now += 0.0004
         await steps.act(worker)
 
-    steps = StepSizes()
     trio.lowlevel.add_instrument(steps)
     async with open_runner(Actor()) as runner:
         for _ in range(30):
@@ -335,6 +348,184 @@ async def test_a_cancel_reaches_a_worker_at_its_next_checkpoint(autojump_clock: 
         await runner.send(Do(target="actor", act=cancel))
         await actor.wait_stopped()
     assert log == ["sent", "enough"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_batch_of_system_messages(autojump_clock: Any, beside: bool) -> None:
+    """S-MAIL-10: 64 messages at most in a step of the system lane too, also beside a handler."""
+    steps = StepSizes()
+    trio.lowlevel.add_instrument(steps)
+    async with open_runner(Actor()) as runner:
+        if beside:
+            await runner.send(Do(target="actor", act=forever))
+            await trio.sleep(1)
+        for _ in range(1000):
+            runner.send_nowait(DoNow(target="actor", act=steps.act))
+        await trio.sleep(1)
+        await runner.cancel()
+    trio.lowlevel.remove_instrument(steps)
+    assert sum(steps.sizes) == 1000
+    assert max(steps.sizes) <= 64
+
+
+async def test_a_batch_of_both_lanes(autojump_clock: Any) -> None:
+    """S-MAIL-10: the messages of both lanes that are handled in one step are one batch."""
+    steps = StepSizes()
+
+    async def preempt(worker: Actor) -> None:
+        await steps.act(worker)
+        for _ in range(100):
+            worker.send_nowait(DoNow(target="actor", act=steps.act))
+
+    trio.lowlevel.add_instrument(steps)
+    async with open_runner(Actor()) as runner:
+        for act in (*[steps.act] * 40, preempt):
+            runner.send_nowait(Do(target="actor", act=act))
+        await trio.sleep(1)
+    trio.lowlevel.remove_instrument(steps)
+    assert sum(steps.sizes) == 141
+    assert max(steps.sizes) <= 64
+
+
+async def test_a_batch_of_slow_system_messages(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-MAIL-10: the system lane too stops after the first message that ends later than 1 ms."""
+    now = 0.0
+    monkeypatch.setattr(_clock, "slice_clock", lambda: now)
+
+    steps = StepSizes()
+
+    async def slow(worker: Actor) -> None:
+        nonlocal now
+        now += 0.0004
+        await steps.act(worker)
+
+    trio.lowlevel.add_instrument(steps)
+    async with open_runner(Actor()) as runner:
+        for _ in range(30):
+            runner.send_nowait(DoNow(target="actor", act=slow))
+        await trio.sleep(1)
+    trio.lowlevel.remove_instrument(steps)
+    assert sum(steps.sizes) == 30
+    assert max(steps.sizes) == 3
+
+
+async def test_a_system_handler_that_sends_to_itself(autojump_clock: Any) -> None:
+    """S-MAIL-10: an endless system lane lets others run, and starts no data handler."""
+    log: list[Any] = []
+
+    async def again(worker: Actor) -> None:
+        log.append("system")
+        worker.send_nowait(DoNow(target="actor", act=again))
+
+    async with open_runner(Actor()) as runner:
+        runner.send_nowait(DoNow(target="actor", act=again))
+        runner.send_nowait(Do(target="actor", act=note(log, "data")))
+        await until(lambda: len(log) >= 1000)
+        await runner.cancel()
+    assert "data" not in log
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_cancel_ends_the_system_lane(
+    autojump_clock: Any, beside: bool, whole: bool
+) -> None:
+    """S-MAIL-6, S-MAIL-10: after a cancel no system message is handled; they are dead letters."""
+    log: list[Any] = []
+    actor = Actor()
+
+    async def cancel(worker: Actor) -> None:
+        log.append("cancel")
+        await (worker.runner if whole else worker).cancel()
+
+    async with open_runner(actor) as runner:
+        tracer = Tracer(runner)
+        if beside:
+            await runner.send(Do(target="actor", act=forever))
+            await trio.sleep(1)
+        runner.send_nowait(DoNow(target="actor", act=cancel))
+        for number in range(100):
+            runner.send_nowait(DoNow(target="actor", act=note(log, number)))
+        await actor.wait_stopped()
+    assert log == ["cancel"]
+    assert tracer.reasons.count("stopped") == 100
+
+
+async def test_a_cancel_before_a_system_message(autojump_clock: Any) -> None:
+    """S-MAIL-6: a data handler that cancels its worker is the last one of either lane."""
+    log: list[Any] = []
+    actor = Actor()
+
+    async def cancel(worker: Actor) -> None:
+        worker.send_nowait(DoNow(target="actor", act=note(log, "too late")))
+        worker.send_nowait(BusCancelWorkerMessage(target="actor"))
+
+    async with open_runner(actor) as runner:
+        await runner.send(Do(target="actor", act=cancel))
+        await actor.wait_stopped()
+    assert log == []
+
+
+@pytest.mark.parametrize("kind", [DoNow, Interrupt])
+async def test_system_messages_from_before_the_start(autojump_clock: Any, kind: Any) -> None:
+    """S-MAIL-2: what came before the worker was ready does not wait for its first activation."""
+    log: list[Any] = []
+    done = trio.Event()
+
+    async def early(_worker: Actor) -> None:
+        log.append("system")
+        done.set()
+
+    async def activated(_worker: Actor) -> None:
+        await done.wait()
+        log.append("activated")
+
+    async with open_runner() as runner:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.add_workers, Actor(start=sleep(1), activated=activated))
+            await trio.sleep(0.5)
+            runner.send_nowait(kind(target="actor", act=early))
+            await trio.sleep(1)
+    assert log == ["system", "activated"]
+
+
+async def test_news_of_children_during_the_first_activation(autojump_clock: Any) -> None:
+    """S-MAIL-2: on_worker_ready of a child added in on_start need not wait for on_activated."""
+    ready = trio.Event()
+    log: list[Any] = []
+
+    class Parent(Worker):
+        async def on_start(self) -> None:
+            await self.add_workers(Worker("child"))
+
+        async def on_worker_ready(self, data: Any) -> None:
+            ready.set()
+
+        async def on_activated(self, args: Any) -> None:
+            await ready.wait()
+            log.append("activated")
+
+    async with open_runner(Parent("parent")):
+        await trio.sleep(1)
+    assert log == ["activated"]
+
+
+async def test_a_cancel_before_the_first_activation(autojump_clock: Any) -> None:
+    """S-MAIL-6: a worker that an early system message cancels is not activated."""
+    log: list[Any] = []
+    actor = Actor(start=sleep(1), activated=note(log, "activated"))
+
+    async def cancel(worker: Actor) -> None:
+        await worker.cancel()
+
+    async with open_runner() as runner:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.add_workers, actor)
+            await trio.sleep(0.5)
+            runner.send_nowait(DoNow(target="actor", act=cancel))
+    assert log == []
 
 
 @pytest.mark.parametrize("kind", [Do, DoNow])

@@ -7,7 +7,8 @@ at most 1 ms of them between two schedule points.  It runs inside one lasting ca
 A system message is the next message handled.  If the worker's task sleeps, it wakes and handles
 it itself.  If the task is inside a data handler, a *system task* is started, which runs the system
 lane beside the suspended handler.  Either way `system_busy` is set while the system lane is being
-run, so system handlers never overlap and no data handler starts meanwhile.
+run, so system handlers never overlap and no data handler starts meanwhile.  The limits of a batch
+hold for the system lane too; a data batch and the system messages handled in the same step are one.
 
 An *interrupting* system message cancels the turn scope at the moment of sending.  The data
 handler in progress unwinds, the task leaves the scope and enters a new one.  The interrupting
@@ -91,9 +92,12 @@ class Turns:
         "_ending",
         "_finished",
         "_host",
+        "_last",
         "_nursery",
         "_system",
+        "_until",
         "_worker",
+        "cancelled",
         "handled",
         "in_hand",
         "system_busy",
@@ -126,6 +130,11 @@ class Turns:
         # Set while an interrupted data handler unwinds; fires when it has exited.
         self.unwinding: trio.Event | None = None
         self.handled = 0
+        # Where the batch ends: the slice clock, and the count of handled messages.
+        self._until = 0.0
+        self._last = 0
+        # Whether a cancel waits for the next checkpoint.
+        self.cancelled = False
 
     # Called by senders, in their own step
 
@@ -140,7 +149,7 @@ class Turns:
             self._interrupt()
         if not self.system_busy:
             self.system_busy = True
-            self._nursery.start_soon(self._run_system, name=f"system lane of {self._host.path}")
+            self._nursery.start_soon(self._run_beside, name=f"system lane of {self._host.path}")
 
     def _interrupt(self) -> None:
         if self.unwinding is None and self.turn is not None:
@@ -158,11 +167,12 @@ class Turns:
         """Handle messages until ended.
 
         Args:
-            first: runs before the first message, as a turn of its own.
+            first: runs before the first data message, as a turn of its own.
         """
         if first is not None:
             message = BusActivateWorkerMessage(source=self._host.name, target=self._host.name)
             with trio.CancelScope() as self.turn:
+                await self._run_early()
                 await self._run_first(first, message)
             self._leave_turn_scope()
         # No coroutine more than needed: an idle worker keeps this stack, at 200 bytes each.
@@ -179,6 +189,17 @@ class Turns:
             self.unwinding.set()
             self.unwinding = None
 
+    async def _run_early(self) -> None:
+        """Handle the system messages that came before the worker was ready."""
+        while self._box.system:
+            self._begin_batch()
+            self.system_busy = True
+            await self._run_system()
+            # Here a cancel by the last of them takes effect; the worker is not idle meanwhile.
+            self.system_busy = True
+            await checkpoint()
+            self.system_busy = False
+
     async def _run_first(self, first: Callable[[], Awaitable[None]], message: BusMessage) -> None:
         self.in_hand = message
         await first()
@@ -189,6 +210,7 @@ class Turns:
         while self.unwinding is None:
             if self.system_busy:
                 await self._park()
+                self._begin_batch()
             elif box.system:
                 self.system_busy = True
                 await self._run_system()
@@ -209,8 +231,9 @@ class Turns:
         clock = _clock.slice_clock
         handlers, worker = self._data, self._worker
         watchers = self._host.observers.message_handled
-        until = clock() + SLICE
+        self._until = until = clock() + SLICE
         left = SENDS_PER_PASS
+        self._last = self.handled + left
         while data and not box.preempt:
             message: BusMessage = data.popleft()
             self.in_hand = message
@@ -230,6 +253,10 @@ class Turns:
             # as that many slow handlers.
             if not left or clock() > until:
                 return
+
+    def _begin_batch(self) -> None:
+        self._until = _clock.slice_clock() + SLICE
+        self._last = self.handled + SENDS_PER_PASS
 
     def _move_up(self) -> None:
         """Let what waited behind the message just taken move up."""
@@ -257,11 +284,20 @@ class Turns:
 
     # The system lane
 
+    async def _run_beside(self) -> None:
+        self._begin_batch()
+        await self._run_system()
+
     async def _run_system(self) -> None:
         box = self._box
+        clock = _clock.slice_clock
         self.system_task = current_task()
         try:
             while box.system:
+                if self.cancelled or self.handled >= self._last or clock() > self._until:
+                    self.cancelled = False
+                    await checkpoint()
+                    self._begin_batch()
                 message = self.system_in_hand = box.system.popleft()
                 handler = self._system.get(type(message))
                 if handler is None:
