@@ -9,8 +9,10 @@ import trio
 
 from tests.lives import Actor, Do, DoNow, Tracer, forever, note, parent_of, sleep, until
 from trioworkers import (
+    BusActivateWorkerMessage,
     BusCancelWorkerMessage,
     BusDataMessage,
+    BusDeactivateWorkerMessage,
     BusEndWorkerMessage,
     BusJobUpdateRequestMessage,
     Job,
@@ -51,6 +53,27 @@ async def test_what_nobody_handles(autojump_clock: Any) -> None:
             await runner.send(Unheard(target=name))
         await trio.sleep(1)
     assert sorted(tracer.reasons) == ["inactive", "unhandled"]
+
+
+async def test_requests_while_a_deactivation_is_in_hand(autojump_clock: Any) -> None:
+    """S-LIFE-6: an inactive worker refuses at once, unless an activation is queued before."""
+
+    class Slow(Actor):
+        async def on_deactivated(self) -> None:
+            await trio.sleep(10)
+
+    async with open_runner(Slow()) as runner:
+        await runner.send(BusDeactivateWorkerMessage(target="actor"))
+        await trio.sleep(1)
+        await runner.send(Do(target="actor"))
+        since = trio.current_time()
+        with pytest.raises(JobRefusedError) as caught:
+            await runner.ask("actor", "work")
+        assert caught.value.reason == "inactive"
+        assert trio.current_time() == since
+        await runner.send(BusActivateWorkerMessage(target="actor"))
+        assert await runner.ask("actor", "work") == {"by": "actor"}
+        assert trio.current_time() == pytest.approx(since + 9)
 
 
 @pytest.mark.parametrize("kind", [BusEndWorkerMessage, BusCancelWorkerMessage])
