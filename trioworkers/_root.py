@@ -19,8 +19,6 @@ __all__ = ["Root"]
 
 
 class Root(Node):
-    """The node above the root workers of a runner."""
-
     """The node above the root workers, and what is behind the runner's name on the bus."""
 
     __slots__ = ("changed", "errors", "registry")
