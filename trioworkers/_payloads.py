@@ -18,16 +18,28 @@ import cattrs
 from cattrs.cols import mapping_structure_factory  # pyright: ignore[reportUnknownVariableType]
 from cattrs.strategies import configure_union_passthrough
 
-__all__ = ["MISFIT", "as_plain", "as_type", "is_frozen"]
+from ._tree import leaves
+from ._values import error_text, safe_text
 
-MISFIT = (
-    cattrs.BaseValidationError,
-    cattrs.StructureHandlerNotFoundError,
-    TypeError,
-    ValueError,
-    RecursionError,  # an object that contains itself
-)
-"""What `as_type` and `as_plain` raise when the data does not fit."""
+__all__ = ["MISFIT", "MisfitError", "as_plain", "as_type", "is_frozen"]
+
+
+class MisfitError(TypeError):
+    """The data does not fit, or nothing can be made of its type; the text says on one line why."""
+
+
+MISFIT = MisfitError
+
+
+def _misfit_of(error: Exception) -> MisfitError:
+    return MisfitError("; ".join(_what(leaf) for leaf in leaves(error)))
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"{safe_text(error)} is missing or unknown"
+    return safe_text(error) or error_text(error)
+
 
 _Hook: TypeAlias = Callable[[Any, Any], Any]
 
@@ -69,13 +81,15 @@ for _kind in (int, float, bool, str, bytes):
 
 def _object(kind: Any) -> _Hook:
     try:
-        from_dict: _Hook = _converter.gen_structure_attrs_fromdict(kind)
+        # Older releases of cattrs cannot resolve those of a generic class.
+        attrs.resolve_types(typing.get_origin(kind) or kind)
     except NameError as error:
         raise TypeError(
             f"the annotations of {kind.__qualname__} cannot be resolved ({error}): define the "
             "class at module level"
         ) from error
 
+    from_dict: _Hook = _converter.gen_structure_attrs_fromdict(kind)
     return _of_dict(kind, from_dict, f"the fields of {kind.__qualname__}")
 
 
@@ -167,19 +181,27 @@ def as_type(value: Any, wanted: Any) -> Any:
     two workers never share something that either can change.
 
     Raises:
-        BaseException: one of `MISFIT`, if it does not fit.
+        MisfitError: it does not fit.
     """
     if isinstance(wanted, type) and type(value) is wanted and is_frozen(value):
         return value
-    return _structure(as_plain(value), wanted)
+    value = as_plain(value)
+    try:
+        return _structure(value, wanted)
+    except Exception as error:
+        # Whatever cattrs, a validator or a converter makes of odd data.
+        raise _misfit_of(error) from error
 
 
 def as_plain(value: Any) -> Any:
     """Return `value` as dicts, lists, strings and numbers if it is an attrs object, else itself.
 
     Raises:
-        RecursionError: it contains itself.
+        MisfitError: it cannot be taken apart, as when it contains itself.
     """
     if is_attrs_object(value):
-        return _converter.unstructure(value)
+        try:
+            return _converter.unstructure(value)
+        except Exception as error:
+            raise _misfit_of(error) from error
     return value
