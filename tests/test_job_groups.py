@@ -179,6 +179,53 @@ async def test_a_failure_while_another_member_waits_for_room(autojump_clock) -> 
         await runner.cancel_worker("full")
 
 
+async def test_a_failure_while_the_others_are_sent(monkeypatch, autojump_clock) -> None:
+    """S-JOB-1: a member that was cancelled before it was sent is not sent, wherever sending was."""
+    monkeypatch.setattr("trioworkers._bus.SENDS_PER_PASS", 1)
+    served: list[str] = []
+
+    async def serve(worker: Worker, *args: Any) -> None:
+        served.append(worker.name)
+        raise ValueError
+
+    names = [f"a{i}" for i in range(5)]
+    async with open_runner(*(Actor(name, serve=serve) for name in names)) as runner:
+        with pytest.raises(JobGroupError, match="5 of 5 members") as caught:
+            async with runner.job_group(*names, name="serve"):
+                pass
+        unsent = {name for name in names if name not in served}
+        assert unsent
+        for name in unsent:
+            assert isinstance(caught.value.outcomes[name], JobCancelledError)
+        assert idle(runner)
+
+
+@pytest.mark.parametrize("seconds", [1.2, 3])
+async def test_a_failure_after_some_events(seconds: float, autojump_clock) -> None:
+    """S-JOB-1: also read in part, the block waits for the others of a failed member, and raises."""
+
+    async def serve(worker: Worker, job: Job, payload: dict[str, Any]) -> None:
+        if worker.name == "bad":
+            await trio.sleep(1)
+            raise ValueError
+        await job.update({})
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    async with open_runner(Actor("bad", serve=serve), Actor("slow", serve=serve)) as runner:
+        with pytest.raises(JobGroupError, match="2 of 2 members"):
+            async with runner.job_group("bad", "slow", name="serve") as group:
+                async for _ in group:
+                    break
+                await trio.sleep(seconds)
+        assert trio.current_time() == max(2, seconds)
+        assert group.statuses == {"bad": "error", "slow": "cancelled"}
+        assert idle(runner)
+
+
 async def test_leaving_after_some_events_cancels_all(autojump_clock) -> None:
     """S-JOB-1: left in the middle of the events, a group cancels its members without an error."""
     workers = servers(2)

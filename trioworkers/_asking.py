@@ -82,6 +82,9 @@ async def post(request: Request) -> None:
     """Send `request`; waits for room in the target's data lane as a message does."""
     bus = request.bus
     await bus.pause()
+    if request.outcome is not None:
+        # Another member of its group has failed meanwhile.
+        return
     bus.open_requests[request.id] = request
     if bus.watched:
         bus.tell(request.message())
@@ -147,6 +150,43 @@ def close(requests: Iterable[Request]) -> None:
     """Forget requests whose requester is done with them."""
     for request in requests:
         request.bus.open_requests.pop(request.id, None)
+
+
+async def leave(
+    node: Node, box: ReplyBox, requests: Sequence[Request], error: BaseException | None
+) -> None:
+    """Cancel the requests of a block and wait for their handlers, and forget them."""
+    box.discard()
+    box.failed = None
+    try:
+        await withdraw(node, requests, error)
+    finally:
+        close(requests)
+
+
+async def finish(
+    node: Node, box: ReplyBox, resource: Resource, requests: Sequence[Request]
+) -> None:
+    """Wait for all outcomes at the end of a block; a cancellation point."""
+    box.discard()
+    try:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while any(request.outcome is None for request in requests):
+            await wait_at(box, node.bus.waits, resource, requests)
+    except BaseException as problem:
+        await leave(node, box, requests, problem)  # noqa: ASYNC102 - shielded, with a deadline
+        raise
+    finally:
+        close(requests)
+
+
+async def give_up(
+    node: Node, box: ReplyBox, requests: Sequence[Request], error: BaseException | None
+) -> None:
+    """Leave a block early: by `error`, or, a cancellation point then, by reading no further."""
+    await leave(node, box, requests, error)
+    if error is None:
+        await trio.lowlevel.checkpoint_if_cancelled()
 
 
 async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: Any) -> Any:
@@ -240,38 +280,20 @@ class PendingJob(Generic[R]):
         try:
             await post(request)
         except BaseException as error:
-            await self._leave(error)  # noqa: ASYNC102 - shielded, with a deadline
+            # Shielded, with a deadline.
+            await leave(self._node, self._box, (request,), error)  # noqa: ASYNC102
             raise
         return self
 
-    async def _leave(self, error: BaseException | None) -> None:
-        self._box.discard()
-        try:
-            await withdraw(self._node, (self._request,), error)
-        finally:
-            close((self._request,))
-
     async def __aexit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         """Wait for the outcome, or cancel the job."""
-        await self._finish(error)  # noqa: ASYNC102 - waits as a nursery does
-
-    async def _finish(self, error: BaseException | None) -> None:
         request = self._request
-        given_up = self._iterated and request.outcome is None
-        if error is not None or given_up:
-            await self._leave(error)
-            if error is None:
-                await trio.lowlevel.checkpoint_if_cancelled()
+        if error is not None or (self._iterated and request.outcome is None):
+            # Shielded, with a deadline.
+            await give_up(self._node, self._box, (request,), error)  # noqa: ASYNC102
             return
-        self._box.discard()
-        try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            await wait_done(request)
-        except BaseException as problem:
-            await self._leave(problem)  # noqa: ASYNC102 - shielded, with a deadline
-            raise
-        finally:
-            close((request,))
+        # Waits as a nursery does.
+        await finish(self._node, self._box, request, (request,))  # noqa: ASYNC102
         outcome = cast("Outcome", request.outcome)
         if outcome.error is not None and not self._raised:
             raise outcome.error

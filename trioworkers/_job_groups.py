@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import trio
 
-from ._asking import close, job_of, new_request, post, wait_at, withdraw
+from ._asking import finish, give_up, job_of, leave, new_request, post, wait_at
 from ._requests import Outcome, ReplyBox, Request
 from ._tree import Node
 from ._values import JobGroupEvent
@@ -24,7 +24,7 @@ class JobGroup(Generic[R]):
     """Jobs in progress: `async with` their lifetime, `async for` their events.
 
     Left by an exception, or after the events were read in part, all are cancelled; left
-    otherwise, all outcomes are waited for.
+    otherwise, or when a member that failed has cancelled the others, all outcomes are waited for.
     """
 
     def __init__(
@@ -104,19 +104,11 @@ class JobGroup(Generic[R]):
                 if request.outcome is None:
                     await post(request)
         except BaseException as error:
-            await self._leave(error)  # noqa: ASYNC102 - shielded, with a deadline
+            requests = tuple(self._requests.values())
+            # Shielded, with a deadline.
+            await leave(self._node, self._box, requests, error)  # noqa: ASYNC102
             raise
         return self
-
-    async def _leave(self, error: BaseException | None) -> None:
-        self._box.discard()
-        self._box.failed = None
-        requests = tuple(self._opened.values())
-        try:
-            if requests:
-                await withdraw(self._node, requests, error)
-        finally:
-            close(requests)
 
     def _cancel_others(self, failed: Request) -> None:
         """Cancel the other members, in the step in which one failed."""
@@ -127,33 +119,27 @@ class JobGroup(Generic[R]):
                 other.cancel(f"worker {failed.target!r} failed: {error}", self._node.path)
 
     @property
+    def _failed(self) -> bool:
+        """Whether a failed member has cancelled the others."""
+        return self._cancel_on_error and any(
+            request.outcome is not None and request.outcome.error is not None
+            for request in self._opened.values()
+        )
+
+    @property
     def _done(self) -> bool:
         return all(request.outcome is not None for request in self._opened.values())
 
-    async def _wait(self) -> None:
-        waits = self._node.context.bus.waits
-        await wait_at(self._box, waits, self, tuple(self._opened.values()))
-
     async def __aexit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         """Wait for all outcomes, or cancel the jobs."""
-        await self._finish(error)  # noqa: ASYNC102 - waits as a nursery does
-
-    async def _finish(self, error: BaseException | None) -> None:
-        if error is not None or (self._iterated and not self._done):
-            await self._leave(error)
-            if error is None:
-                await trio.lowlevel.checkpoint_if_cancelled()
+        requests = tuple(self._opened.values())
+        given_up = self._iterated and not self._done and not self._failed
+        if error is not None or given_up:
+            # Shielded, with a deadline.
+            await give_up(self._node, self._box, requests, error)  # noqa: ASYNC102
             return
-        self._box.discard()
-        try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            while not self._done:
-                await self._wait()
-        except BaseException as problem:
-            await self._leave(problem)  # noqa: ASYNC102 - shielded, with a deadline
-            raise
-        finally:
-            close(self._opened.values())
+        # Waits as a nursery does.
+        await finish(self._node, self._box, self, requests)  # noqa: ASYNC102
         if not self._raised:
             self._raise_errors()
 
@@ -183,7 +169,8 @@ class JobGroup(Generic[R]):
             if self._done:
                 self._raise_errors()
                 raise StopAsyncIteration
-            await self._wait()
+            requests = tuple(self._opened.values())
+            await wait_at(self._box, self._node.bus.waits, self, requests)
         return cast("JobGroupEvent", event)
 
     # As a resource of the wait-for graph
