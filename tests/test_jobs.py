@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -16,6 +16,7 @@ from trioworkers import (
     Job,
     JobCancelledError,
     JobError,
+    JobFailed,
     JobFailedError,
     JobRefusedError,
     JobRemoteError,
@@ -27,6 +28,7 @@ from trioworkers import (
     job,
     open_runner,
 )
+from trioworkers._tree import leaves
 
 # How a handler ends
 
@@ -143,6 +145,45 @@ async def test_a_group_of_errors_is_an_error(autojump_clock) -> None:
         assert caught.value.type_name == "ExceptionGroup"
 
 
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class OddSyntax(SyntaxError):
+    """Has no traceback as text."""
+
+    def __str__(self) -> str:
+        return "odd"
+
+
+class Unset(JobFailed):
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (Mute(), "raised Mute: <Mute whose text raises RuntimeError>"),
+        (OddSyntax("", ("file", "no", "no", 5)), "raised OddSyntax: odd"),
+        (JobFailed(Mute()), "failed: <Mute whose text raises RuntimeError>"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        (Unset(), "failed: no reason given"),
+    ],
+)
+async def test_odd_exceptions_are_outcomes(error: Exception, problem: str, autojump_clock) -> None:
+    """S-JOB-2: an exception that has no text is an outcome as any other, and the worker lives on."""
+
+    async def serve(*args: Any) -> None:
+        raise error
+
+    async with open_runner(Actor("a", serve=serve), Server()) as runner:
+        assert problem in str(await outcome_of(runner.ask("a", "serve")))
+        assert "a" in runner.registry
+
+
 class OddGroup(BaseExceptionGroup):
     """Stays a BaseExceptionGroup, whatever is in it."""
 
@@ -174,6 +215,29 @@ async def test_what_is_no_error_is_not_kept() -> None:
     with pytest.RaisesGroup(Escape, WorkerGoneError, flatten_subgroups=True):
         async with open_runner(Actor("a", serve=serve)) as runner:
             await runner.ask("a", "serve")
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (GeneratorExit(), "GeneratorExit"),
+        (Escape(), "Escape"),
+        (BaseExceptionGroup("", [Escape()]), "Escape"),
+    ],
+)
+async def test_what_is_no_error_is_named(error: BaseException, name: str) -> None:
+    """S-JOB-2: the requester hears which exception, that is no `Exception`, ended the worker."""
+
+    async def serve(*args: Any) -> None:
+        raise error
+
+    heard: list[Any] = []
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - of any kind
+        async with open_runner(Actor("a", serve=serve)) as runner:
+            heard.append(await outcome_of(runner.ask("a", "serve")))
+    assert name in {type(leaf).__name__ for leaf in leaves(caught.value)}
+    assert isinstance(heard[0], WorkerGoneError)
+    assert heard[0].reason == f"its job 'serve' raised {name}"
 
 
 # The first outcome wins
@@ -284,6 +348,73 @@ async def test_payloads_are_checked(payload: Any, problem: str | None, autojump_
         assert isinstance(answer, JobRefusedError)
         assert answer.reason == "bad payload"
         assert problem in str(answer)
+
+
+@attrs.frozen
+class Left:
+    kind: Literal["left"]
+
+
+@attrs.frozen
+class Right:
+    kind: Literal["right"]
+
+
+class Chooser(Worker):
+    @job()
+    async def choose(self, job: Job, side: Left | Right) -> Left | Right:
+        return {"kind": "up"}  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+    @job()
+    async def lost(self, job: Job, payload: Missing) -> None:  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
+        """Its annotation names nothing."""
+
+    @job()
+    async def unhashable(self, job: Job, payload: Literal[[]]) -> None:  # type: ignore[valid-type]  # pyright: ignore[reportInvalidTypeForm]
+        """Its annotation cannot be hashed."""
+
+    @handles(Note)
+    async def note(self, message: Note) -> None:
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("choose", "'up'"), ("lost", "'Missing'"), ("unhashable", "unhashable")],
+)
+async def test_bad_data_harms_nobody_else(
+    name: str, problem: str, busy: bool, autojump_clock
+) -> None:
+    """S-JOB-3: a payload that fits nothing is refused, in the requester's step and in the lane."""
+    async with open_runner(Chooser("a")) as runner:
+        for _ in range(2 * busy):
+            await runner.send(Note(target="a"))
+        answer = await outcome_of(runner.ask("a", name, {"kind": "up"}))
+        assert isinstance(answer, JobRefusedError)
+        assert answer.reason == "bad payload"
+        assert problem in str(answer)
+        assert "a" in runner.registry
+
+
+async def test_bad_responses_are_errors(autojump_clock) -> None:
+    """S-JOB-3: a response that does not fit what was asked for is the one error of the job."""
+
+    @attrs.define
+    class Ring:
+        inner: Any = None
+
+    ring = Ring()
+    ring.inner = ring
+
+    async def serve(*args: Any) -> Ring:
+        return ring
+
+    async with open_runner(Chooser("a"), Actor("b", serve=serve)) as runner:
+        with pytest.raises(JobRemoteError, match="its response does not fit: 'up'"):
+            await runner.ask("a", Chooser.choose, Left("left"))
+        with pytest.raises(JobRemoteError, match=r"its response does not fit: .*recursion"):
+            await runner.ask("b", "serve")
 
 
 async def test_frozen_payloads_are_not_copied(autojump_clock) -> None:

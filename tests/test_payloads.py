@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trioworkers._payloads import MISFIT, as_plain, as_type, is_frozen
+from trioworkers._payloads import MisfitError, as_plain, as_type, is_frozen
 
 T = TypeVar("T")
 
@@ -44,6 +44,30 @@ class Tree:
 @attrs.define
 class Unresolvable:
     field: Missing  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+
+@attrs.frozen
+class Left:
+    kind: Literal["left"]
+
+
+@attrs.frozen
+class Right:
+    kind: Literal["right"]
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def refuse(error: Exception) -> Any:
+    """Return a converter that raises `error`."""
+
+    def convert(value: Any) -> Any:
+        raise error
+
+    return convert
 
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,7 +160,7 @@ def test_what_fits(kind: Any, data: object, made: object) -> None:
 )
 def test_what_does_not_fit(kind: Any, data: object) -> None:
     """Nothing is converted that only looks alike: numbers, strings, characters, keys, pairs."""
-    with pytest.raises(MISFIT):
+    with pytest.raises(MisfitError):
         as_type({"held": data}, Box[kind])
 
 
@@ -156,7 +180,7 @@ def test_errors_do_not_repeat_a_long_value() -> None:
 
 def test_a_kind_that_no_payload_can_be() -> None:
     """An annotation that nothing can be checked against is a misfit that names it."""
-    with pytest.raises(MISFIT, match="no payload can be a ~T"):
+    with pytest.raises(MisfitError, match="no payload can be a ~T"):
         as_type(1, T)
 
 
@@ -166,6 +190,37 @@ def test_annotations_that_cannot_be_resolved() -> None:
         TypeError, match=r"Unresolvable cannot be resolved.*'Missing'.*module level"
     ):
         as_type({"field": 1}, Unresolvable)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"kind": "up"}, "'up' is missing or unknown"),
+        ({}, "'kind' is missing or unknown"),
+        ({"kind": []}, "unhashable"),
+        (5, "mappings"),
+    ],
+)
+def test_no_member_of_a_union_fits(data: object, problem: str) -> None:
+    """S-JOB-3: data that fits no member of a union of classes is a misfit, whatever cattrs raises."""
+    with pytest.raises(MisfitError, match=problem):
+        as_type(data, Left | Right)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (ArithmeticError("odd"), "^odd$"),
+        (AssertionError(), "^AssertionError: $"),
+        (Mute(), "^<Mute whose text raises RuntimeError>$"),
+        (ExceptionGroup("", [ValueError(1), ValueError(2)]), "^1; 2$"),
+    ],
+)
+def test_what_a_converter_raises_is_a_misfit(error: Exception, problem: str) -> None:
+    """S-JOB-3: whatever a class's own code raises about data is a misfit that says what."""
+    picky = attrs.make_class("Picky", {"x": attrs.field(converter=refuse(error))})
+    with pytest.raises(MisfitError, match=problem):
+        as_type({"x": 1}, picky)
 
 
 def test_a_frozen_object_is_passed_as_it_is() -> None:
@@ -198,7 +253,7 @@ def test_an_object_that_contains_itself() -> None:
     """A payload that goes round in a circle is a misfit, and ends nobody's turn."""
     tree = Tree()
     tree.parent = tree
-    with pytest.raises(MISFIT):
+    with pytest.raises(MisfitError):
         as_plain(tree)
 
 
@@ -238,7 +293,16 @@ JSON = st.recursive(
 )
 KINDS: list[Any] = [
     *(int, float, bool, str, bytes, Colour, Point, Tree, int | str | None, Point | None),
-    *(list[int], tuple[str, str], set[str], frozenset[int], deque[str], dict[str, int], datetime),
+    *(
+        Left | Right,
+        list[int],
+        tuple[str, str],
+        set[str],
+        frozenset[int],
+        deque[str],
+        dict[str, int],
+        datetime,
+    ),
 ]
 
 
@@ -247,7 +311,7 @@ KINDS: list[Any] = [
 def test_any_data_fits_or_is_a_misfit(data: Any, kind: Any) -> None:
     """Nothing a peer can send raises anything but a misfit."""
     for value, wanted in ((data, kind), ({"held": data}, Box[kind])):
-        with suppress(*MISFIT):
+        with suppress(MisfitError):
             as_type(value, wanted)
 
 

@@ -153,7 +153,7 @@ class JobHandler:
         """Return `value` as the method takes it.
 
         Raises:
-            BaseException: one of `_payloads.MISFIT`, if it does not fit.
+            MisfitError: it does not fit.
         """
         return fit(value, self.types()[0])
 
@@ -162,7 +162,7 @@ def fit(value: Any, wanted: Any) -> Any:
     """Return a payload as `wanted`: an attrs class, or a union with some, or else plain data.
 
     Raises:
-        BaseException: one of `_payloads.MISFIT`, if it does not fit.
+        MisfitError: it does not fit.
     """
     classes, optional = _shape(wanted)
     if value is None:
@@ -174,8 +174,15 @@ def fit(value: Any, wanted: Any) -> Any:
     return _payloads.as_type(value, type(value) if type(value) in classes else wanted)
 
 
-@functools.lru_cache(maxsize=4096)
 def _shape(wanted: Any) -> tuple[tuple[Any, ...], bool]:
+    try:
+        return _shape_of(wanted)
+    except TypeError as error:  # it cannot be hashed
+        raise _payloads.MisfitError(f"nothing can be made of the annotation: {error}") from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _shape_of(wanted: Any) -> tuple[tuple[Any, ...], bool]:
     """Return the attrs classes that an annotation names, and whether it admits None."""
     union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
     named = typing.get_args(wanted) if union else (wanted,)
@@ -201,13 +208,17 @@ def allows_none(wanted: Any) -> bool:
 
 
 def annotated_types(function: Callable[..., Any], place: int) -> tuple[Any, Any]:
-    """Return the annotations of parameter number `place` and of the result of `function`."""
+    """Return the annotations of parameter number `place` and of the result of `function`.
+
+    Raises:
+        MisfitError: they cannot be resolved.
+    """
     empty = inspect.Parameter.empty
     parameters = list(inspect.signature(function).parameters.values())
     try:
         hints = typing.get_type_hints(function)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise TypeError(
+    except Exception as error:  # an annotation is any expression
+        raise _payloads.MisfitError(
             f"the annotations of {function.__qualname__} cannot be resolved ({error}): define the "
             "class at module level"
         ) from error

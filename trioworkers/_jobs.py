@@ -18,8 +18,9 @@ from trio.lowlevel import current_task
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import JobHandler
-from ._requests import Outcome, Request, misfit_text, serving
-from ._values import JobEventType
+from ._requests import Outcome, Request, serving
+from ._tree import leaves
+from ._values import JobEventType, error_text, safe_text
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
 from .messages import (
@@ -212,8 +213,8 @@ class JobDesk:
             return
         try:
             payload = handler.payload(request.payload)
-        except _payloads.MISFIT as misfit:
-            request.refuse("bad payload", misfit_text(misfit))
+        except _payloads.MisfitError as misfit:
+            request.refuse("bad payload", str(misfit))
             return
         request.job = Job(request, handler, payload)
         if self._may_start(request.job):
@@ -283,7 +284,11 @@ class JobDesk:
                 if errors is not None:
                     request.finish(_failed(request, errors))
                 if rest is not None:
+                    _escaped(request, rest)
                     raise rest from None
+            except BaseException as error:
+                _escaped(request, error)
+                raise
         finally:
             self._exited(request)
             if observers.job_finished:
@@ -342,16 +347,32 @@ class JobDesk:
         return True, [job.task for job in blockers if job.task is not None]
 
 
+def _escaped(request: Request, error: BaseException) -> None:
+    """Name what ends the worker, if it is not a cancellation."""
+    for leaf in leaves(error):
+        if not isinstance(leaf, trio.Cancelled):
+            reason = f"its job {request.name!r} raised {type(leaf).__name__}"
+            error = WorkerGoneError(request.target, reason)
+            request.finish(Outcome(JobStatus.ERROR, error=error))
+            return
+
+
+def _trace(error: Exception) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - it looks at attributes of foreign exceptions
+        return error_text(error)
+
+
 def _failed(request: Request, error: Exception) -> Outcome:
     failed: JobError
     if isinstance(error, JobFailed):
         failed = JobFailedError(
-            request.target, request.name, error.reason, JobStatus.FAILED, error.response
+            request.target, request.name, safe_text(error.reason), JobStatus.FAILED, error.response
         )
         return Outcome(JobStatus.FAILED, error.response, failed)
-    trace = "".join(traceback.format_exception(error))
     failed = JobRemoteError(
-        request.target, request.name, type(error).__qualname__, str(error), trace
+        request.target, request.name, type(error).__qualname__, safe_text(error), _trace(error)
     )
     failed.__cause__ = error
     return Outcome(JobStatus.ERROR, error=failed)

@@ -18,7 +18,6 @@ import cattrs
 from cattrs.cols import mapping_structure_factory  # pyright: ignore[reportUnknownVariableType]
 from cattrs.strategies import configure_union_passthrough
 
-from ._tree import leaves
 from ._values import error_text, safe_text
 
 __all__ = ["MISFIT", "MisfitError", "as_plain", "as_type", "is_frozen"]
@@ -32,7 +31,16 @@ MISFIT = MisfitError
 
 
 def _misfit_of(error: Exception) -> MisfitError:
-    return MisfitError("; ".join(_what(leaf) for leaf in leaves(error)))
+    texts: list[str] = []
+    errors: list[BaseException] = [error]
+    while errors:
+        each = errors.pop()
+        if isinstance(each, BaseExceptionGroup):
+            group = typing.cast("BaseExceptionGroup[BaseException]", each)
+            errors.extend(reversed(group.exceptions))
+        else:
+            texts.append(_what(each))
+    return MisfitError("; ".join(texts))
 
 
 def _what(error: BaseException) -> str:

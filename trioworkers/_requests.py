@@ -24,7 +24,7 @@ from . import _payloads
 from ._bus import LocalBus
 from ._handlers import fit
 from ._mailbox import Mailbox
-from ._tree import Node, leaves
+from ._tree import Node
 from ._values import JobEvent, JobEventType, JobGroupEvent
 from ._waits import Mover, Resource, WaitGraph
 from .errors import (
@@ -42,7 +42,7 @@ from .messages import (
     JobStatus,
 )
 
-__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder", "misfit_text"]
+__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder"]
 
 EVENT_CAPACITY = 64
 """How many events of a job, or of a group, wait for their reader before the producer does."""
@@ -354,18 +354,18 @@ class Request:
         assert outcome is not None
         if outcome.error is not None:
             raise outcome.error
-        if wanted is dict:
-            return _payloads.as_plain(outcome.response)
         if wanted is type(None):
             return None
         try:
+            if wanted is dict:
+                return _payloads.as_plain(outcome.response)
             return fit(outcome.response, wanted)
-        except _payloads.MISFIT as misfit:
+        except _payloads.MisfitError as misfit:
             raise JobRemoteError(
                 self.target,
                 self.name,
                 "TypeError",
-                f"its response does not fit: {misfit_text(misfit)}",
+                f"its response does not fit: {misfit}",
                 "",
             ) from misfit
 
@@ -401,8 +401,3 @@ class Request:
         if self.exited or self.responder is None:
             return False, ()
         return self.responder.request_movers(self)
-
-
-def misfit_text(misfit: BaseException) -> str:
-    """Say on one line what about a payload or response does not fit."""
-    return "; ".join(str(leaf) for leaf in leaves(misfit))

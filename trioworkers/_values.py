@@ -27,6 +27,19 @@ DeadLetterReason: TypeAlias = Literal[
 ]
 
 
+def safe_text(value: object) -> str:
+    """Return `str(value)`, also of a foreign object whose `__str__` raises."""
+    try:
+        return str(value)
+    except Exception as problem:  # noqa: BLE001 - it is user code
+        return f"<{type(value).__name__} whose text raises {type(problem).__name__}>"
+
+
+def error_text(error: BaseException) -> str:
+    """Return type and message of an exception on one line, whatever its `__str__` does."""
+    return f"{type(error).__name__}: {safe_text(error)}"
+
+
 class WorkerState(enum.StrEnum):
     """Where a worker, or a runner, is in its life."""
 

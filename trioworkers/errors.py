@@ -147,6 +147,10 @@ class JobFailed(Exception):
         response: data for the requester, as a response would be.
     """
 
+    # For a subclass whose constructor does not call this one.
+    reason: str = ""
+    response: dict[str, Any] | None = None
+
     def __init__(self, reason: str = "", response: dict[str, Any] | None = None) -> None:
         """Take the reason and the data that go to the requester."""
         super().__init__(reason)
