@@ -45,6 +45,17 @@ def test_a_folder_is_searched(tree: Path) -> None:
     assert found.others == {Kind.HIDDEN: 2, Kind.OTHER: 3}
 
 
+def test_caches_are_passed_over(tree: Path) -> None:
+    """A folder `__pycache__` is neither searched nor counted, unless the user names it."""
+    cache = tree / "a" / "__pycache__"
+    cache.mkdir()
+    (cache / "x.pyc").write_bytes(b"\0")
+    found = find_files([Root(str(tree), "top")])
+    assert sorted(file.label for file in found.files) == ["top/a/x", "top/a/y", "top/b"]
+    assert found.others == {Kind.HIDDEN: 2, Kind.OTHER: 3}
+    assert labels(Root(str(cache), "cache")) == ["cache/x.pyc"]
+
+
 def test_each_file_once(tree: Path) -> None:
     """A file that is named twice, or is below two roots, is found once."""
     top = str(tree)
@@ -90,7 +101,9 @@ def test_a_search_can_be_stopped(tree: Path) -> None:
 
 def test_default_roots() -> None:
     """By default there is Python source to count."""
-    assert any(label.endswith(".py") for label in labels(*default_roots()))
+    found = labels(*default_roots())
+    assert any(label.endswith(".py") for label in found)
+    assert not any("__pycache__" in label for label in found)
 
 
 sizes = st.lists(st.integers(min_value=0, max_value=1000), max_size=40)

@@ -54,8 +54,9 @@ def demo_command(
     Ctrl-C once ends early, with the results so far; twice cancels.
 
     Args:
-        paths: Files and folders whose text files are counted, without hidden ones.  By default
-            the source of trioworkers itself.
+        paths: Files and folders whose text files are counted, without hidden ones and
+            __pycache__.  By default the source of trioworkers itself, and its documentation if
+            that lies beside it.
         workers: How many workers count.
         top: How many files and words are listed.
         letters: How many letters a word must have to be listed.

@@ -23,7 +23,8 @@ def demo(
     """Run the demo.
 
     Args:
-        paths: files and folders to count; none for the package itself.
+        paths: files and folders to count; none for the package itself, and its documentation if
+            that lies beside it.
         style: whom to write the results for.
         workers: how many workers count.
         top: how many files and words to list.

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_CACHE = "__pycache__"
+
+
 class Kind(StrEnum):
     """What became of a file."""
 
@@ -87,7 +90,8 @@ def named_roots(paths: Iterable[str]) -> tuple[Root, ...]:
 def find_files(roots: Iterable[Root], go_on: Callable[[], bool] = lambda: True) -> Search:
     """Find the files at and below `roots`, each once.
 
-    Hidden files and folders, links, pipes and devices below a root are only counted.
+    Hidden files and folders, links, pipes and devices below a root are only counted; folders
+    named `__pycache__`, which hold nothing that anybody wrote, are passed over.
 
     Args:
         roots: where to look.
@@ -125,6 +129,8 @@ def _walk(root: Root, others: Counter[Kind], go_on: Callable[[], bool]) -> Itera
             others[Kind.UNREADABLE] += 1
             continue
         for entry in reversed(entries):
+            if entry.name == _CACHE:
+                continue
             label = os.path.normpath(os.path.join(folder.label, entry.name))
             match _look_at(entry):
                 case None:
