@@ -90,6 +90,15 @@ def returning_numbers():
 def returning_one_worker():
     return Short("one")
 
+def returning_classes():
+    return [Short, Short]
+
+def returning_needy_functions():
+    return [lambda name: Short(name)]
+
+async def returning_instead(runner):
+    return [Short("one")]
+
 class Namespace:
     app = adding
 
@@ -145,8 +154,9 @@ def test_crash_while_importing(folder: Path) -> None:
         ("apps", "'apps' names no app: write module:app"),
         (":adding", "':adding' names no app"),
         ("apps:", "'apps:' names no app"),
-        ("apps.py:adding", "there is no module 'apps.py'"),
+        ("apps.py:adding", "there is no module 'apps.py', here or installed; leave out the '.py'"),
         ("./apps:adding", "'./apps' is no module name"),
+        ("./apps.py:adding", "with dots; leave out the '.py'"),
         ("nowhere:app", "there is no module 'nowhere'"),
         ("apps:ading", "module 'apps' has no 'ading'; did you mean 'adding'?"),
         ("apps:number", "apps:number is 3 of type int"),
@@ -155,6 +165,9 @@ def test_crash_while_importing(folder: Path) -> None:
         ("apps:with_an_argument", "apps:with_an_argument cannot be called with no arguments"),
         ("apps:returning_a_number", "returned 3, which is not an iterable of workers"),
         ("apps:returning_numbers", "returned 3 among its workers"),
+        ("apps:returning_classes", "apps:returning_classes returned the class Short among its"),
+        ("apps:returning_needy_functions", "(missing a required argument: 'name')"),
+        ("apps:returning_instead", "'async def app(runner)' must add them itself"),
         ("apps:returning_one_worker", "returned <Short 'one'>, which is not an iterable"),
     ],
 )

@@ -65,7 +65,14 @@ async def _serve(target: str, app: Callable[..., Any]) -> int:
     runner.add_instrument(EndNotice(runner, complain, _ENDING))
     if inspect.iscoroutinefunction(app):
         _check_call(target, app, runner)
-        await app(runner)
+        returned = await app(runner)
+        if returned is not None and not runner.children:
+            raise Refusal(
+                WRONG_ARGUMENT,
+                f"{target} added no workers but returned {returned!r}: an 'async def app(runner)' "
+                f"must add them itself, with 'await runner.add_workers(...)'; a plain function "
+                f"returns them",
+            )
     else:
         _check_call(target, app)
         await runner.add_workers(*_workers(target, app()))
@@ -94,7 +101,24 @@ def _workers(target: str, returned: object) -> list[Any]:
     for worker in workers:
         if not isinstance(worker, Worker) and not callable(worker):
             raise Refusal(WRONG_ARGUMENT, f"{target} returned {worker!r} among its workers: {_APP}")
+        if not isinstance(worker, Worker):
+            _check_factory(target, worker)
     return workers
+
+
+def _check_factory(target: str, factory: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        what = f"the class {factory.__name__}" if isinstance(factory, type) else repr(factory)
+        raise Refusal(
+            WRONG_ARGUMENT,
+            f"{target} returned {what} among its workers, which cannot be called with no "
+            f"arguments ({error}): return workers, such as MyWorker('name'), or functions that "
+            f"make one",
+        ) from None
+    except ValueError:  # written in C, and does not tell what it takes
+        pass
 
 
 def load(target: str) -> Callable[..., Any]:
@@ -127,7 +151,8 @@ def _import(name: str) -> ModuleType:
         sys.path.insert(0, here)
     if not all(part.isidentifier() for part in name.split(".")):
         raise Refusal(
-            WRONG_ARGUMENT, f"{name!r} is no module name: write it as in an import, with dots"
+            WRONG_ARGUMENT,
+            f"{name!r} is no module name: write it as in an import, with dots{_hint(name)}",
         )
     try:
         return importlib.import_module(name)
@@ -136,8 +161,12 @@ def _import(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise Refusal(
-            WRONG_ARGUMENT, f"there is no module {error.name!r}, here or installed"
+            WRONG_ARGUMENT, f"there is no module {error.name!r}, here or installed{_hint(name)}"
         ) from None
+
+
+def _hint(module: str) -> str:
+    return "; leave out the '.py'" if module.endswith(".py") else ""
 
 
 def _attribute(owner: object, name: str, target: str) -> object:
