@@ -100,6 +100,11 @@ async def left(item: str) -> tuple[str, int]:
     return str(answer.left), 200
 
 
+@app.errorhandler(trio.ClosedResourceError)
+async def stopped(error: trio.ClosedResourceError) -> tuple[str, int]:
+    return "the workers have stopped", 503
+
+
 async def wait_for_signal() -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:

@@ -63,12 +63,12 @@ class Stock(Worker):
         return Answer(self.items[question.item])
 
 
-async def read_lines(stream: trio.SocketStream) -> AsyncGenerator[str]:
+async def read_lines(stream: trio.SocketStream) -> AsyncGenerator[bytes]:
     rest = b""
     async for chunk in stream:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            yield line.decode()
+            yield line
         if len(rest) > LONGEST_LINE:
             return
 
@@ -76,7 +76,11 @@ async def read_lines(stream: trio.SocketStream) -> AsyncGenerator[str]:
 async def serve_client(runner: WorkerRunner, stream: trio.SocketStream) -> None:
     async with aclosing(read_lines(stream)) as lines:
         async for line in lines:
-            match line.split():
+            try:
+                words = line.decode().split()
+            except UnicodeDecodeError:
+                words = []
+            match words:
                 case ["take", item]:
                     await runner.send(Take(target="stock", item=item))
                     reply = "ok"
@@ -87,7 +91,7 @@ async def serve_client(runner: WorkerRunner, stream: trio.SocketStream) -> None:
                     except JobError as error:
                         reply = f"error: {error}"
                 case _:
-                    reply = "error: say 'take ITEM' or 'left ITEM'"
+                    reply = "error: say 'take ITEM' or 'left ITEM', in UTF-8"
             await stream.send_all(f"{reply}\n".encode())
 
 

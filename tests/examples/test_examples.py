@@ -190,6 +190,14 @@ class TestTrioService:
             assert "raised KeyError" in await self.say(stream, "left unicorn")
             assert (await self.say(stream, "dance")).startswith("error: say")
 
+    async def test_no_text(self, service: Program) -> None:
+        """Bytes that are no text are an error for the client that sent them, and only that."""
+        async with await self.connect(service) as other, await self.connect(service) as stream:
+            await stream.send_all(b"left \xff\n")
+            assert (await stream.receive_some()).startswith(b"error: say")
+            assert await self.say(stream, "left pear") == "10"
+            assert await self.say(other, "left pear") == "10"
+
     async def test_long_lines(self, service: Program) -> None:
         """A client that never ends its line is cut off."""
         async with await self.connect(service) as stream:
@@ -257,5 +265,9 @@ async def test_quart_turns_red() -> None:
         assert (await program.request("POST", "/take/unicorn"))[0] == 202
         await program.wait_for("KeyError: 'unicorn'\n")
         assert await program.request("GET", "/health") == (503, '{"state":"failed"}\n')
+        traces = program.output.count("Traceback")
+        for method, path in (("GET", "/left/pear"), ("POST", "/take/pear")):
+            assert await program.request(method, path) == (503, "the workers have stopped")
+        assert program.output.count("Traceback") == traces
         program.process.send_signal(signal.SIGINT)
         assert await program.wait() == 0
