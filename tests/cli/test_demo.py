@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -130,6 +131,20 @@ def test_ctrl_c_ends(much: Path) -> None:
     assert found["counting"]["text"] > 0
     assert found["counting"]["text"] + found["counting"]["uncounted"] == 20
     assert found["flood"] is None
+
+
+def test_a_late_ctrl_c_is_quiet(folder: Path) -> None:
+    """A Ctrl-C at any time after the report is printed changes nothing but the exit code."""
+    for delay in (0, 0.005, 0.01, 0.02, 0.05):
+        with started("demo", *FEW, str(folder)) as process:
+            assert process.stdout is not None
+            while process.stdout.readline() != "run\tcomplete\n":
+                pass
+            sleep(delay)
+            interrupt(process)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, 130)
+        assert not errors
 
 
 def test_ctrl_c_twice_cancels(much: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 
 from .exits import CANCELLED, WRONG_ARGUMENT
 
@@ -19,9 +21,27 @@ def main() -> int:
         input, 130 second Ctrl-C.
     """
     try:
-        return _start()
+        code = _start()
+        _ignore_ctrl_c()
     except KeyboardInterrupt:
+        _ignore_ctrl_c()
         return CANCELLED
+    except BaseExceptionGroup as group:  # it came while a nursery was being left
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        _ignore_ctrl_c()
+        return CANCELLED
+    return code
+
+
+def _ignore_ctrl_c() -> None:
+    """Let a late Ctrl-C not kill the interpreter, with a traceback, while it exits.
+
+    Unless a thread of the user's keeps it from exiting.
+    """
+    main_thread = threading.main_thread()
+    if all(thread.daemon or thread is main_thread for thread in threading.enumerate()):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _start() -> int:
