@@ -173,6 +173,8 @@ async def finish(
         await trio.lowlevel.checkpoint_if_cancelled()
         while any(request.outcome is None for request in requests):
             await wait_at(box, node.bus.waits, resource, requests)
+        # Who was refused because of a circle has a handler that is still on its way out.
+        await withdraw(node, requests, None)
     except BaseException as problem:
         await leave(node, box, requests, problem)  # noqa: ASYNC102 - shielded, with a deadline
         raise
@@ -198,6 +200,8 @@ async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: A
     try:
         await post(request)
         await wait_done(request)
+        if not request.exited:
+            await withdraw(node, (request,), None)
     except BaseException as error:
         await withdraw(node, (request,), error)  # noqa: ASYNC102 - shielded, with a deadline
         raise
