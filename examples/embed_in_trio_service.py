@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import attrs
@@ -95,11 +95,17 @@ async def serve_client(runner: WorkerRunner, stream: trio.SocketStream) -> None:
             await stream.send_all(f"{reply}\n".encode())
 
 
+async def serve_until_gone(runner: WorkerRunner, stream: trio.SocketStream) -> None:
+    # A client that breaks its connection ends nothing but that.
+    with suppress(trio.BrokenResourceError):
+        await serve_client(runner, stream)
+
+
 async def main(port: int) -> None:
     async with open_runner(Stock("stock")) as runner:
         listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
         print("listening on port", listeners[0].socket.getsockname()[1], flush=True)
-        await trio.serve_listeners(partial(serve_client, runner), listeners)
+        await trio.serve_listeners(partial(serve_until_gone, runner), listeners)
 
 
 if __name__ == "__main__":

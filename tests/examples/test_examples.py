@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -197,6 +199,15 @@ class TestTrioService:
             assert (await stream.receive_some()).startswith(b"error: say")
             assert await self.say(stream, "left pear") == "10"
             assert await self.say(other, "left pear") == "10"
+
+    async def test_a_reset(self, service: Program) -> None:
+        """A client that resets its connection leaves the others alone."""
+        async with await self.connect(service) as other, await self.connect(service) as stream:
+            assert await self.say(stream, "left pear") == "10"
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await stream.aclose()
+            assert await self.say(other, "left pear") == "10"
+            assert await self.say(other, "left apple") == "10"
 
     async def test_long_lines(self, service: Program) -> None:
         """A client that never ends its line is cut off."""
