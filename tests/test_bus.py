@@ -1154,7 +1154,7 @@ async def in_thread(send: Callable[..., None], *args: Any) -> BaseException | No
             return error
         return None
 
-    return await trio.to_thread.run_sync(call)
+    return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
 
 
 async def test_a_thread_can_send() -> None:
@@ -1175,12 +1175,11 @@ async def test_a_thread_waits_for_room() -> None:
         for n in (1, 2):
             runner.send_nowait(Tick(target="w", n=n))
             await wait_all_tasks_blocked()
-        about_to_wait = trio.Event()
-        runner.add_instrument(Meddling(about_to_wait.set))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_thread, runner.bus.send_from_thread, Tick(target="w", n=3))
-            await about_to_wait.wait()
-            assert worker.statistics().mailbox.waiting_senders == 1
+            with trio.fail_after(10):
+                while not worker.statistics().mailbox.waiting_senders:
+                    await trio.lowlevel.checkpoint()
             worker.gate.set()
     assert [each.n for each in worker.heard] == [1, 2, 3]
 
