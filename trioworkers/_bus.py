@@ -134,6 +134,7 @@ class LocalBus(WorkerBus):
         self.dead_letters: Counter[str] = Counter()
         self.open_requests: dict[str, Any] = {}
         self._runner_names: list[str] = []
+        self._ended = False
 
     # Names
 
@@ -177,10 +178,11 @@ class LocalBus(WorkerBus):
         self._runner_names.append(runner_name)
 
     def close(self, runner_name: str) -> None:
-        """Undo `open`; the last runner's streams end."""
+        """Undo `open`; with the last runner the streams end."""
         self._runner_names.remove(runner_name)
         if not self._runner_names:
             self._token = None
+            self._ended = True
             for messages in self._subscriptions:
                 messages.close()
             for letters in self._letter_streams:
@@ -225,12 +227,12 @@ class LocalBus(WorkerBus):
     async def send_internal(self, message: BusMessage) -> None:
         """Deliver a data message that users do not send by hand."""
         await self.pause()
-        self.tell(message)
         box = self._boxes.get(message.target)
+        if box is not None and not self._put_or_report(box, message, _clock.slice_clock()):
+            await self.wait_for_room(box, message)
+        self.tell(message)
         if box is None:
             self.dead_letter(message, "unknown", message.target)
-        elif not self._put_or_report(box, message, _clock.slice_clock()):
-            await self.wait_for_room(box, message)
 
     @enable_ki_protection
     async def send_as(self, sender: str, message: BusMessage) -> None:
@@ -254,10 +256,11 @@ class LocalBus(WorkerBus):
         except TypeError:
             raise _no_target(message) from None
         if kind == _DATA and box is not None:
-            if self._watched:
-                self._tell(message)
             if not box.put(message, now):
                 await self.wait_for_room(box, message)
+            # Only now: cancelled while it waited, it was not sent.
+            if self._watched:
+                self._tell(message)
         elif kind == _DATA and message.target is None:
             await self._broadcast(message, now)
         else:
@@ -529,12 +532,14 @@ class LocalBus(WorkerBus):
             route.command(message)
 
     def _command_runner(self, message: BusMessage) -> None:
-        if message.target is not None and message.target not in self._runner_names:
+        target = None if message.target is None else self._routes.get(message.target)
+        before = target is not None and target.mailbox is None
+        if not (message.target in (None, *self._runner_names) or before):
             raise ValueError(
                 f"{message!r} is for a runner, but its target {message.target!r} is none: leave "
                 "target out, or send BusEndWorkerMessage or BusCancelWorkerMessage"
             )
-        if not self._runner_names:
+        if not self._runner_names or message.target not in (None, *self._runner_names):
             self.dead_letter(message, "unknown", message.target)
         for name in tuple(self._runner_names):
             if message.target in (None, name):
@@ -582,6 +587,7 @@ class LocalBus(WorkerBus):
         await checkpoint()
         stream: LaggingStream[DeadLetter] = LaggingStream(capacity)
         self._letter_streams.append(stream)
+        self._end_if_over(stream)
         try:
             yield stream
         finally:
@@ -616,11 +622,17 @@ class LocalBus(WorkerBus):
         stream: LaggingStream[Any] = LaggingStream(capacity)
         self._subscriptions[stream] = types
         self.watch_changed()
+        self._end_if_over(stream)
         try:
             yield stream
         finally:
             del self._subscriptions[stream]
             self.watch_changed()
+            stream.close()
+
+    def _end_if_over(self, stream: LaggingStream[Any]) -> None:
+        """End a stream that was opened after the last runner has closed, and no other is there."""
+        if self._ended and not self._routes:
             stream.close()
 
     def watch_changed(self) -> None:

@@ -72,6 +72,7 @@ async def _tell_child_failed(worker: Any, notice: ChildFailed) -> None:
 
 
 async def _tell_watched_ready(worker: Any, notice: WatchedReady) -> None:
+    worker._node.notice_taken(notice.data)
     await worker._call_hook("on_worker_ready", notice.data)
 
 

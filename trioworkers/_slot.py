@@ -30,11 +30,12 @@ from ._values import (
     StopReason,
     Up,
     WorkerErrorData,
+    WorkerReadyData,
     WorkerRegistryEntry,
     WorkerState,
     WorkerStatistics,
 )
-from .errors import WorkerGoneError
+from .errors import SystemLaneFullError, WorkerGoneError
 from .messages import BusWorkerReadyMessage
 
 __all__ = ["Slot"]
@@ -49,6 +50,7 @@ class Slot(Address):
 
     __slots__ = (
         "_begun",
+        "_noticed",
         "_past",
         "_ready",
         "_stopped",
@@ -86,6 +88,8 @@ class Slot(Address):
         self._ready: trio.Event | None = None
         self._stopped: trio.Event | None = None
         self._watched: list[tuple[str, Callable[[Up | Down], None]]] | None = None
+        # The workers whose being ready waits in the system lane.
+        self._noticed: set[WorkerReadyData] | None = None
         # Whether somebody else told it to stop; if so it is not restarted.
         self.dismissed = False
         self.restarts = 0
@@ -403,15 +407,37 @@ class Slot(Address):
 
     def notice_ready(self, name: str) -> None:
         """Tell the worker, on its system lane, that a watched worker is ready."""
-        if self.worker._hears("on_worker_ready"):
-            data = self.context.registry.ready_data(name)
-            self.notify(WatchedReady(source=name, target=self.name, data=data))
+        data = self.context.registry.ready_data(name)
+        if self._noticed is None:
+            self._noticed = set()
+        if data in self._noticed or not self.worker._hears("on_worker_ready"):
+            return
+        notice = WatchedReady(source=name, target=self.name, data=data)
+        self._noticed.add(data)
+        try:
+            self.notify(notice)
+        except SystemLaneFullError:
+            # The worker that became ready, whose step this is, is not to blame.
+            self.notice_taken(data)
+            self.bus.dead_letter(notice, "overflow", self.name)
+
+    def notice_taken(self, data: WorkerReadyData) -> None:
+        """Take note that a notice has left the system lane: another one may follow."""
+        if self._noticed is not None:
+            self._noticed.discard(data)
+
+    def reject(self, item: Any, reason: DeadLetterReason) -> None:
+        """Take an item that was not handled: a request gets its outcome, a message is dead."""
+        if isinstance(item, WatchedReady):
+            self.notice_taken(item.data)
+        super().reject(item, reason)
 
     def watch(self, name: str) -> None:
         """Call the worker's `on_worker_ready` whenever `name` becomes ready."""
 
         def listen(change: Up | Down) -> None:
-            if isinstance(change, Up):
+            # Children are watched anyway.
+            if isinstance(change, Up) and name not in self.children:
                 self.notice_ready(name)
 
         if self._watched is None:
@@ -420,7 +446,7 @@ class Slot(Address):
             return
         self._watched.append((name, listen))
         self.context.registry.listen(name, listen)
-        if name in self.context.registry:
+        if name in self.context.registry and name not in self.children:
             self.notice_ready(name)
 
     def _unwatch(self) -> None:

@@ -200,9 +200,12 @@ class Node(ABC):
 
     def below(self) -> Iterator[Node]:
         """Yield this node and its descendants, from the top."""
-        yield self
-        for child in tuple(self.children.values()):
-            yield from child.below()
+        # Not recursive: a tree may be deeper than Python's stack.
+        nodes: list[Node] = [self]
+        while nodes:
+            node = nodes.pop()
+            yield node
+            nodes.extend(reversed(node.children.values()))
 
     @abstractmethod
     def stop_batch(self) -> None:
@@ -305,11 +308,14 @@ class Node(ABC):
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield the exceptions in a group of groups; an exception that is no group yields itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
+    errors = [error]
+    while errors:
+        each = errors.pop()
+        if isinstance(each, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", each)
+            errors.extend(reversed(group.exceptions))
+        else:
+            yield each
 
 
 def split(

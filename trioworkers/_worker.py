@@ -375,11 +375,11 @@ class Worker(Participant):
 
     async def end(self, reason: str | None = None) -> None:
         """Ask the runner to end everything gracefully.  A cancellation point."""
-        await self.send(BusEndMessage(reason=reason))
+        await self.send(BusEndMessage(target=self._node.context.runner.name, reason=reason))
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the runner to cancel everything.  A cancellation point."""
-        await self.send(BusCancelMessage(reason=reason))
+        await self.send(BusCancelMessage(target=self._node.context.runner.name, reason=reason))
 
     async def wait_stopped(self) -> None:
         """Wait until this worker has stopped for good.  A checkpoint."""
