@@ -14,7 +14,7 @@ from tests.source import MODULES, PACKAGE, Module
 # that have a place of their own.
 STOREYS: list[list[str]] = [
     ["_values", "messages", "errors", "abc"],
-    ["_version", "_payloads", "wire", "hub.core"],
+    ["_version", "_checks", "_payloads", "wire", "hub.core"],
     ["_clock", "_observers", "_waits", "_streams", "_mailbox", "_registry", "_bus"],
     [
         "_tree",

@@ -241,7 +241,11 @@ async def test_event_handlers_run_after_the_method(autojump_clock: Any) -> None:
 async def test_an_event_handler_that_raises(autojump_clock: Any) -> None:
     """S-LIFE-4: an exception of an event handler propagates like the method's own."""
     actor = Actor()
-    actor.event_handler("on_activated")(lambda worker, args: crash(worker))
+
+    @actor.event_handler("on_activated")
+    async def fail(worker: Worker, args: Any) -> None:
+        await crash(worker)
+
     with pytest.RaisesGroup(ValueError):
         async with open_runner(actor):
             await trio.sleep_forever()

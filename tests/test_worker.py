@@ -203,14 +203,14 @@ async def test_handing_over(autojump_clock: Any) -> None:
     """S-LIFE-6: deactivate_self makes the giver inactive before the taker is active."""
     giver, taker = Greeted("giver"), Greeted("taker", active=False)
     async with open_runner(giver, taker):
-        await giver.activate_worker("taker", {"a": 1}, deactivate_self=True)
+        await giver.activate_worker("taker", {"text": "hi"}, deactivate_self=True)
         await trio.sleep(1)
         assert (giver.active, taker.active) == (False, True)
         await taker.deactivate_worker("taker")
         await trio.sleep(1)
         assert not taker.active
     assert giver.log == ["start", None, "off", "stop"]
-    assert taker.log == ["start", {"a": 1}, "off", "stop"]
+    assert taker.log == ["start", Greeting("hi"), "off", "stop"]
 
 
 async def test_watching_an_impossible_name(autojump_clock: Any) -> None:

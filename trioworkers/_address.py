@@ -15,7 +15,14 @@ import attrs
 import trio
 
 from . import _clock, _payloads
-from ._handlers import ChildFailed, HandlerTable, JobHandler, WatchedReady, annotated_types, fit
+from ._handlers import (
+    ChildFailed,
+    HandlerTable,
+    JobHandler,
+    WatchedReady,
+    annotated_types,
+    fit_args,
+)
 from ._jobs import Job, JobDesk
 from ._mailbox import Mailbox
 from ._observers import Observers
@@ -281,7 +288,15 @@ class Address(Node):
 
     def _fit(self, args: dict[str, Any] | None) -> Any:
         wanted = annotated_types(self.worker.__class__.on_activated, 1)[0]
-        return fit(args, wanted) if isinstance(wanted, type) and attrs.has(wanted) else args
+        try:
+            return fit_args(args, wanted)
+        except _payloads.MISFIT as error:
+            if args is not None:
+                raise
+            raise TypeError(
+                f"on_activated of {self.path} needs arguments, and there are none: start the "
+                "worker with active=False, or annotate them `... | None`"
+            ) from error
 
     def _switch(self, active: bool, args: dict[str, Any] | None) -> None:
         self.active = active

@@ -175,6 +175,15 @@ def fit(value: Any, wanted: Any) -> Any:
     return _payloads.as_type(value, type(value) if type(value) in classes else wanted)
 
 
+def fit_args(args: Any, wanted: Any) -> Any:
+    """Return activation arguments as `wanted`, if that names an attrs class; else as they are.
+
+    Raises:
+        BaseException: one of `_payloads.MISFIT`, if they do not fit.
+    """
+    return fit(args, wanted) if _shape(wanted)[0] else args
+
+
 def _shape(wanted: Any) -> tuple[tuple[Any, ...], bool]:
     try:
         return _shape_of(wanted)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import trio
 
+from ._checks import check_async
 from ._streams import LaggingStream
 from ._values import Down, Lagged, StopReason, Up, WorkerReadyData, WorkerRegistryEntry
 from ._waits import Resource, WaitGraph
@@ -124,13 +125,12 @@ class Registry:
             handler: takes a `WorkerReadyData`.
 
         Raises:
-            TypeError: `handler` cannot be called.
+            TypeError: `handler` is no async function.
             ValueError: `name` is no possible name.
             trio.ClosedResourceError: the runner has stopped.
         """
         check_name(name)
-        if not callable(handler):
-            raise TypeError(f"handler must be an 'async def' function, not {handler!r}")
+        check_async(handler, "handler")
         await trio.lowlevel.checkpoint()
         self._check_open()
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import trio
 
 from ._bus import LocalBus
+from ._checks import check_async, check_settings
 from ._participant import Participant
 from ._registry import Registry
 from ._requests import Request
@@ -71,18 +72,22 @@ class WorkerRunner(Participant):
 
         Raises:
             ValueError: the name is impossible, or a time or number is negative.
+            TypeError: an argument is of the wrong type.
         """
-        for what, value in {
-            "end_deadline": end_deadline,
-            "cancel_grace": cancel_grace,
-            "job_grace": job_grace,
-            "max_restarts": max_restarts,
-            "period": period,
-        }.items():
-            if not value >= 0:
-                raise ValueError(f"{what} must not be negative, and is {value!r}")
+        check_settings(
+            {
+                "end_deadline": end_deadline,
+                "cancel_grace": cancel_grace,
+                "job_grace": job_grace,
+                "strategy": strategy,
+                "max_restarts": max_restarts,
+                "period": period,
+            }
+        )
+        if bus is not None and not isinstance(bus, LocalBus):
+            raise TypeError(f"bus must be a LocalBus() or None, not {bus!r}")
         suffix = secrets.token_hex(4)
-        self.name = check_name(name or f"runner-{suffix}", "runner name")
+        self.name = check_name(f"runner-{suffix}" if name is None else name, "runner name")
         self.strategy = strategy
         self.max_restarts = max_restarts
         self.period = period
@@ -207,11 +212,13 @@ class WorkerRunner(Participant):
 
         Raises:
             ValueError: there is no such event.
+            TypeError: the decorated function is not async.
         """
         if event != "on_ready":
             raise ValueError(f"there is no event {event!r}; there is: on_ready")
 
         def add(handler: H) -> H:
+            check_async(handler, "a handler of on_ready")
             self._ready_handlers.append(handler)
             return handler
 

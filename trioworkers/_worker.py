@@ -11,6 +11,7 @@ import trio
 
 from . import _handlers
 from ._bus import LocalBus
+from ._checks import check_async, check_settings
 from ._handlers import HandlerTable
 from ._jobs import Job
 from ._mailbox import OVERFLOWS, Overflow
@@ -50,6 +51,7 @@ WorkerEvent: TypeAlias = Literal[
     "on_stop",
 ]
 
+_SETTINGS = ("strategy", "max_restarts", "period", "backoff")
 _EVENTS: frozenset[str] = frozenset(get_args(WorkerEvent))
 
 
@@ -68,6 +70,12 @@ class Worker(Participant):
     backoff: ClassVar[Backoff] = Backoff()
 
     _handler_table: ClassVar[HandlerTable]
+
+    # Until `__init__` has run, which a subclass may forget.
+    name: str = ""
+    _slot: Slot | None = None
+    _starts_active: bool | None = None
+    _event_handlers: dict[str, list[Callable[..., Awaitable[object]]]] | None = None
 
     def __init__(
         self,
@@ -95,22 +103,26 @@ class Worker(Participant):
             ValueError: an argument has an impossible value.
         """
         self.name = check_name(name)
-        self._initially_active = active
+        self._starts_active = active
         self._mailbox_capacity = _positive(mailbox_capacity, "mailbox_capacity")
         self._max_concurrent_jobs = _positive(max_concurrent_jobs, "max_concurrent_jobs")
         if overflow not in OVERFLOWS:
             raise ValueError(f"overflow must be one of {', '.join(OVERFLOWS)}, not {overflow!r}")
         self._overflow: Overflow = overflow
-        self._event_handlers: dict[str, list[Callable[..., Awaitable[object]]]] | None = None
-        self._slot: Slot | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the handlers of a subclass, once.
 
         Raises:
-            TypeError: two methods handle one message type, or serve one job name.
+            TypeError: two methods handle one message type, or serve one job name; a hook is not
+                async; or a setting of the supervisor is of the wrong type.
+            ValueError: a setting of the supervisor is negative.
         """
         super().__init_subclass__(**kwargs)
+        owner = f"{cls.__qualname__}."
+        check_settings({name: getattr(cls, name) for name in _SETTINGS}, owner)
+        for event in sorted(cls._events()):
+            check_async(getattr(cls, event), f"{owner}{event}")
         cls._handler_table = _handlers.collect(cls)
 
     def __repr__(self) -> str:
@@ -159,12 +171,14 @@ class Worker(Participant):
 
         Raises:
             ValueError: there is no such hook.
+            TypeError: the decorated function is not async.
         """
         events = self._events()
         if event not in events:
             raise ValueError(f"there is no event {event!r}; there are: {', '.join(sorted(events))}")
 
         def add(handler: H) -> H:
+            check_async(handler, f"a handler of {event}")
             if self._event_handlers is None:
                 self._event_handlers = {}
             self._event_handlers.setdefault(event, []).append(handler)
@@ -187,6 +201,15 @@ class Worker(Participant):
         )
 
     # What a worker is
+
+    @property
+    def _initially_active(self) -> bool:
+        if self._starts_active is None:
+            cls = type(self).__qualname__
+            raise RuntimeError(
+                f"{cls}.__init__ did not run Worker's: call super().__init__(name) first"
+            )
+        return self._starts_active
 
     @property
     def _node(self) -> Slot:
