@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, Optional, TypeVar, Union
+from typing import Annotated, Any, Generic, Optional, TypeVar, Union
 
 import attrs
 import pytest
@@ -351,10 +351,12 @@ async def test_a_notice_reaches_its_hook() -> None:
     worker, table = Hooked("w"), collect(Hooked)
     ready = WorkerReadyData("c", "main")
     failed = WorkerErrorData("c", "why")
-    await table.system[WatchedReady].function(worker, WatchedReady(data=ready))
     settled: list[bool] = []
     notice = ChildFailed(data=failed, settle=settled.append)
-    await table.system[ChildFailed].function(worker, notice)
+    async with open_runner(worker) as runner:
+        await runner.registry.wait_ready("w")
+        await table.system[WatchedReady].function(worker, WatchedReady(data=ready))
+        await table.system[ChildFailed].function(worker, notice)
     assert heard == [ready, failed]
     assert settled == [True]
 
@@ -394,6 +396,12 @@ def test_misfits(value: Any) -> None:
     """What does not fit the annotation is refused (S-JOB-2)."""
     with pytest.raises(MISFIT):
         fit(value, Count)
+
+
+def test_an_annotation_that_cannot_be_hashed() -> None:
+    """An annotation that nothing can be looked up by is a misfit, and no crash (S-JOB-2)."""
+    with pytest.raises(MISFIT, match="nothing can be made of the annotation"):
+        fit({}, Annotated[dict[str, Any], []])
 
 
 @pytest.mark.parametrize(
