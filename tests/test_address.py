@@ -126,12 +126,12 @@ async def test_requests_of_a_worker_that_does_not_run(autojump_clock: Any) -> No
     """S-JOB-3: a request for who is not started waits in its lane, and can be cancelled there."""
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(Actor(start=sleep(5)))
-    with trio.move_on_after(1) as scope:
-        await runner.ask("actor", "work", {})
-    assert scope.cancelled_caught
     async with trio.open_nursery() as nursery:
         nursery.start_soon(runner.run)
         await trio.sleep(1)
+        with trio.move_on_after(1) as scope:
+            await runner.ask("actor", "work", {})
+        assert scope.cancelled_caught
         async with runner.job("actor", "work", {}) as pending:
             pass
         assert pending.response == {"by": "actor"}

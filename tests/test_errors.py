@@ -110,8 +110,8 @@ SAMPLES: list[tuple[Exception, str, dict[str, Any]]] = [
     (GONE, "worker 'w' is gone: ended: bye (by main/w)", {"name": "w"}),
     (
         UnknownWorkerError("w"),
-        "worker 'w' is gone: no worker of this name is on the bus; add it first, or wait for it "
-        "with registry.wait_ready",
+        "there is no worker 'w' on the bus: check the name, add the worker first, or wait for it "
+        "with registry.wait_ready()",
         {"name": "w"},
     ),
     (

@@ -18,10 +18,12 @@ MAX_MODULE_LINES = 500
 # Modules that may catch more than they name, without raising it again, and why.
 MAY_CATCH_BROADLY = {
     "_jobs": "a handler's exception is an outcome of its job, told to the requester",
+    "_cli": "an interrupt after the run becomes its exit code",
     "_open_runner": "a crash is raised where the block ends",
     "_observers": "an instrument that raises is removed, and must not harm the run",
     "_runner": "what ends the tree is held until everything is put away, then raised",
     "_slot": "a worker's failure is caught in its own task, for its supervisor",
+    "_values": "an exception that cannot be shown must not hide what is told with it",
     "_supervisor": "a supervisor catches what its children raise",
 }
 

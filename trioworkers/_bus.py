@@ -126,8 +126,11 @@ class LocalBus(WorkerBus):
         self._letter_streams: list[LaggingStream[DeadLetter]] = []
         self._reported: dict[tuple[str, str | None], None] = {}
         self._token: trio.lowlevel.TrioToken | None = None
+        # Whether it belongs to a runner, so that nothing moves before that one runs.
+        self.runner_expected = False
         self._yielded = 0.0
-        self._watched = False
+        # Whether anybody watches the messages that are sent.
+        self.watched = False
         self.waits = WaitGraph()
         self.observers = Observers()
         self.sent = 0
@@ -167,6 +170,18 @@ class LocalBus(WorkerBus):
             del listeners[name]
             if not listeners:
                 del self._listeners[message_type]
+
+    def check_open(self) -> None:
+        """Refuse what would have to wait for a runner that may never run.
+
+        Raises:
+            RuntimeError: no runner is running on this bus.
+        """
+        if self._token is None:
+            raise RuntimeError(
+                "no runner is running on this bus, so nobody would answer: start it first, with "
+                "'await nursery.start(runner.run)' or 'async with open_runner(...)'"
+            )
 
     def route(self, name: str) -> Route | None:
         """Return what is behind `name`, or None."""
@@ -259,7 +274,7 @@ class LocalBus(WorkerBus):
             if not box.put(message, now):
                 await self.wait_for_room(box, message)
             # Only now: cancelled while it waited, it was not sent.
-            if self._watched:
+            if self.watched:
                 self._tell(message)
         elif kind == _DATA and message.target is None:
             await self._broadcast(message, now)
@@ -293,7 +308,7 @@ class LocalBus(WorkerBus):
             self._deliver_at_once(_DATA, message)
         elif not box.put(message, _clock.slice_clock()):
             raise trio.WouldBlock
-        elif self._watched:
+        elif self.watched:
             self._tell(message)
 
     def _broadcast_nowait(self, message: BusMessage) -> None:
@@ -301,7 +316,7 @@ class LocalBus(WorkerBus):
         # All or nothing: a broadcast that reached some could not be repeated.
         if any(box.full and box.overflow == "wait" for box in boxes):
             raise trio.WouldBlock
-        if self._watched:
+        if self.watched:
             self._tell(message)
         if not boxes:
             self._report_unheard(message)
@@ -351,7 +366,7 @@ class LocalBus(WorkerBus):
     @enable_ki_protection
     def publish(self, message: BusMessage) -> None:
         """Announce something of the framework's own; what finds no room becomes a dead letter."""
-        if self._watched:
+        if self.watched:
             self._tell(message)
         for name, route in tuple(self._listeners.get(type(message), {}).items()):
             box = route.mailbox
@@ -410,7 +425,10 @@ class LocalBus(WorkerBus):
 
         Raises:
             BackpressureDeadlockError: the wait would close a circle.
+            RuntimeError: no runner is running, so the wait might never end.
         """
+        if self.runner_expected:
+            self.check_open()
         task = current_task()
         circle = self.waits.find_circle(task, box)
         if circle is not None:
@@ -429,7 +447,7 @@ class LocalBus(WorkerBus):
             self.waits.edges.pop(task, None)
 
     async def _broadcast(self, message: BusMessage, now: float) -> None:
-        if self._watched:
+        if self.watched:
             self._tell(message)
         boxes = self._receivers(message)
         if not boxes:
@@ -475,7 +493,7 @@ class LocalBus(WorkerBus):
         ]
 
     def _deliver_at_once(self, kind: int, message: BusMessage) -> None:
-        if self._watched:
+        if self.watched:
             self._tell(message)
         if kind == _COMMAND:
             self._command(message)
@@ -637,16 +655,11 @@ class LocalBus(WorkerBus):
 
     def watch_changed(self) -> None:
         """Look again whether anybody watches the messages that are sent."""
-        self._watched = bool(self._subscriptions or self.observers.message_sent)
-
-    @property
-    def watched(self) -> bool:
-        """Whether anybody watches the messages that are sent."""
-        return self._watched
+        self.watched = bool(self._subscriptions or self.observers.message_sent)
 
     def tell(self, message: BusMessage) -> None:
         """Show a message that travels outside the lanes (a reply) to those who watch."""
-        if self._watched:
+        if self.watched:
             self._tell(message)
 
     def _tell(self, message: BusMessage) -> None:

@@ -29,6 +29,8 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
         self._crash: BaseException | None = None
 
     async def __aenter__(self) -> WorkerRunner:
+        if self._task is not None:
+            raise RuntimeError("this open_runner() was entered before: call it again for a new one")
         self._task = current_task()
         try:
             await self._runner.add_workers(*self._workers)

@@ -37,6 +37,12 @@ class Participant:
             raise _closed(node)
         return node
 
+    @property
+    def _asking_node(self) -> Node:
+        node = self._open_node
+        node.bus.check_open()
+        return node
+
     def send(self, message: BusMessage) -> Coroutine[Any, Any, None]:
         """Send `message` to its target, or to everybody who handles its type.
 
@@ -98,8 +104,10 @@ class Participant:
             JobError: it did not complete; which one says why.
             TypeError: the job or the payload is of an impossible type.
             ValueError: the worker's name is impossible.
+            RuntimeError: no runner is running yet.
+            trio.ClosedResourceError: whoever asks has stopped.
         """
-        return _asking.ask(self._open_node, worker, job, payload)
+        return _asking.ask(self._asking_node, worker, job, payload)
 
     @overload
     def job(
@@ -147,7 +155,7 @@ class Participant:
         Raises:
             TypeError: `job` is neither a name nor a method marked `@job()`.
         """
-        return PendingJob(self._open_node, worker, job, payload, label, cancellable)
+        return PendingJob(self._asking_node, worker, job, payload, label, cancellable)
 
     @overload
     def job_group(
@@ -221,7 +229,7 @@ class Participant:
                 f"job_group() takes a job and a mapping of payloads, or worker names and name=; "
                 f"not {members!r}"
             )
-        return JobGroup(self._open_node, job, payloads, cancel_on_error, label, cancellable)
+        return JobGroup(self._asking_node, job, payloads, cancel_on_error, label, cancellable)
 
 
 def _closed(node: Node) -> trio.ClosedResourceError:

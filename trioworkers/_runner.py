@@ -121,6 +121,7 @@ class WorkerRunner(Participant):
         self._announced = False
         self._ready_handlers: list[Callable[[WorkerRunner], Awaitable[object]]] = []
         bus.attach(self.name, self._root)
+        bus.runner_expected = True
 
     @property
     def _node(self) -> Node:

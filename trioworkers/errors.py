@@ -234,10 +234,11 @@ class UnknownWorkerError(WorkerGoneError):
 
     def __init__(self, name: str) -> None:
         """Name the name."""
-        super().__init__(
-            name, "no worker of this name is on the bus; add it first, or wait for it with "
-            "registry.wait_ready"
-        )  # fmt: skip
+        super().__init__(name, "it is unknown")
+        self.args = (
+            f"there is no worker {name!r} on the bus: check the name, add the worker first, or "
+            "wait for it with registry.wait_ready()",
+        )
 
 
 class JobGroupError(JobError):

@@ -112,7 +112,9 @@ def message(cls: type[T]) -> type[T]:
             f"@message: {cls.__qualname__} must derive from BusDataMessage or from "
             "BusSystemMessage, not from both: that is its lane"
         )
-    made = attrs.define(cls, kw_only=True, slots=True, weakref_slot=False, on_setattr=attrs.setters.NO_OP)
+    made = attrs.define(
+        cls, kw_only=True, slots=True, weakref_slot=False, on_setattr=attrs.setters.NO_OP
+    )
     setattr(made, _MARK, True)
     return made
 

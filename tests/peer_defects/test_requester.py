@@ -209,7 +209,7 @@ async def test_j14_urgent_answers(autojump_clock) -> None:
 async def test_j9_unknown_worker(autojump_clock) -> None:
     """Peer: a job for a worker that does not exist hangs.  Ours: fails at once, and says so."""
     async with open_runner() as runner:
-        with pytest.raises(UnknownWorkerError, match="no worker of this name"):
+        with pytest.raises(UnknownWorkerError, match="there is no worker"):
             await runner.ask("nobody", "nothing")
 
 
