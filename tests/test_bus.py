@@ -1167,6 +1167,17 @@ async def test_a_thread_can_send() -> None:
     assert [(each.source, each.n) for each in worker.heard] == [("main", 1), ("w", 2)]
 
 
+class Edges(dict[Any, Any]):
+    """The waits of a bus, which tell when one begins."""
+
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+
+    def __setitem__(self, task: Any, resource: Any) -> None:
+        super().__setitem__(task, resource)
+        self.begun.set()
+
+
 async def test_a_thread_waits_for_room() -> None:
     """A thread that sends to a full lane goes on when there is room (S-MAIL-7, S-MAIL-11)."""
     worker = Listener("w", mailbox_capacity=1)
@@ -1175,11 +1186,11 @@ async def test_a_thread_waits_for_room() -> None:
         for n in (1, 2):
             runner.send_nowait(Tick(target="w", n=n))
             await wait_all_tasks_blocked()
+        runner.bus.waits.edges = edges = Edges()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_thread, runner.bus.send_from_thread, Tick(target="w", n=3))
-            with trio.fail_after(10):
-                while not worker.statistics().mailbox.waiting_senders:
-                    await trio.lowlevel.checkpoint()
+            await edges.begun.wait()
+            assert worker.statistics().mailbox.waiting_senders == 1
             worker.gate.set()
     assert [each.n for each in worker.heard] == [1, 2, 3]
 
