@@ -872,6 +872,24 @@ async def test_streams_end_with_the_last_runner() -> None:
     assert ended == [[], []]
 
 
+async def test_streams_that_are_opened_too_late() -> None:
+    """A stream opened after the last runner has stopped ends at once (S-BUS-4)."""
+    async with open_runner() as runner:
+        pass
+    for manager in (runner.bus.open_subscription(Tick), runner.bus.open_dead_letters()):
+        async with manager as stream:
+            assert [item async for item in stream] == []
+
+
+async def test_nobody_waits_for_a_runner_that_may_never_run() -> None:
+    """Before the run a full lane is an error that says to start, not an endless wait (S-MAIL-7)."""
+    runner = WorkerRunner(name="main")
+    await runner.add_workers(Listener("w", mailbox_capacity=1))
+    await runner.send(Tick(target="w"))
+    with pytest.raises(RuntimeError, match=r"no runner is running on this bus.* start it first"):
+        await runner.send(Tick(target="w"))
+
+
 async def test_a_reader_that_outlives_its_block(bus: LocalBus) -> None:
     """A task that still reads when the block is left gets the end (S-BUS-4)."""
 

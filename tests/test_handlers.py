@@ -37,6 +37,7 @@ from trioworkers._handlers import (
     annotated_types,
     collect,
     fit,
+    fit_args,
     plain_args,
 )
 from trioworkers._payloads import MISFIT
@@ -420,6 +421,14 @@ def test_activation_arguments() -> None:
     assert plain_args(Count(1)) == {"n": 1}
     with pytest.raises(TypeError, match=r"a dict, an attrs object or None, not \[1\]"):
         plain_args([1])
+
+
+def test_activation_arguments_are_fitted() -> None:
+    """`on_activated` gets an object if it asks for one, else what was sent (S-LIFE-6)."""
+    assert fit_args({"n": 1}, Count) == Count(1)
+    assert fit_args(None, Count | None) is None
+    assert fit_args({"n": 1}, dict[str, Any]) == {"n": 1}
+    assert fit_args(None, dict[str, Any]) is None
 
 
 def test_annotations() -> None:
