@@ -530,3 +530,23 @@ async def test_a_reader_that_asks_behind_its_own_stream(autojump_clock: object) 
                 async with runner.job("s", "many") as pending:
                     async for _ in pending:
                         await runner.ask("s", "one")
+
+
+async def test_a_stream_whose_reader_waits_behind_it(autojump_clock: object) -> None:
+    """A stream that would wait for a reader who waits for its job is refused (S-MAIL-12)."""
+
+    class Streamer(Worker):
+        @job()
+        async def many(self, job: Job, payload: dict[str, Any]) -> None:
+            await trio.sleep(1)
+            for number in range(200):
+                await job.stream({"number": number})
+
+        @job()
+        async def one(self, job: Job, payload: dict[str, Any]) -> None: ...
+
+    with trio.fail_after(5):
+        async with open_runner(Streamer("s", max_concurrent_jobs=1)) as runner:
+            with pytest.raises(JobError, match="BackpressureDeadlockError"):
+                async with runner.job("s", "many"):
+                    assert await runner.ask("s", "one") == {}

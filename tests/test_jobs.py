@@ -164,11 +164,14 @@ class Unset(JobFailed):
         pass
 
 
+ODD_PLACE: Any = ("file", "no", "no", 5)
+
+
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
         (Mute(), "raised Mute: <Mute whose text raises RuntimeError>"),
-        (OddSyntax("", ("file", "no", "no", 5)), "raised OddSyntax: odd"),
+        (OddSyntax("", ODD_PLACE), "raised OddSyntax: odd"),
         (JobFailed(Mute()), "failed: <Mute whose text raises RuntimeError>"),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         (Unset(), "failed: no reason given"),
     ],

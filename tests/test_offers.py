@@ -81,7 +81,7 @@ async def test_a_failed_worker_without_another_life_is_gone_at_once(
     autojump_clock: object,
 ) -> None:
     """Who asks a worker that failed for good does not wait for its clean-up (S-JOB-3)."""
-    with pytest.raises(ExceptionGroup):
+    with pytest.RaisesGroup(ValueError):
         async with open_runner(Server("server")) as runner:
             await runner.send(Crash(target="server"))
             await trio.sleep(0.5)

@@ -24,7 +24,7 @@ from trioworkers import (
     job,
     open_runner,
 )
-from trioworkers._requests import EVENT_CAPACITY
+from trioworkers._requests import EVENT_CAPACITY, ReplyBox, Request
 
 
 async def test_a_slow_reader_holds_the_producer(autojump_clock) -> None:
@@ -281,3 +281,13 @@ async def test_a_cancel_in_the_step_of_the_admission(autojump_clock) -> None:
             assert actor.statistics().mailbox.waiting_senders == 3
         await trio.sleep(9)
         assert idle(runner)
+
+
+async def test_a_request_that_was_not_sent_holds_up_nobody(autojump_clock) -> None:
+    """A request that nobody serves, or that is over, is no wait for anybody (S-MAIL-12)."""
+    async with open_runner() as runner:
+        waits = runner.bus.waits
+        request = Request(runner._root, "nobody", "work", {}, ReplyBox(keeping=False, waits=waits))
+        assert request.movers() == (False, ())
+        request.gone("never was")
+        assert request.movers() == (False, ())

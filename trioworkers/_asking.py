@@ -200,8 +200,6 @@ async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: A
     try:
         await post(request)
         await wait_done(request)
-        if not request.exited:
-            await withdraw(node, (request,), None)
     except BaseException as error:
         await withdraw(node, (request,), error)  # noqa: ASYNC102 - shielded, with a deadline
         raise

@@ -65,9 +65,8 @@ class Root(Node):
     # As a route of the bus
 
     def hears(self, message_type: type[BusMessage]) -> bool:
-        """Hear no broadcasts."""
-        del message_type
-        return False
+        """Never asked: a runner listens to no broadcasts."""
+        raise NotImplementedError  # pragma: no cover
 
     def wake_system(self, message: BusSystemMessage) -> None:
         """Never called: there is no mailbox."""
@@ -86,10 +85,7 @@ class Root(Node):
             self.end(message.reason, self.context.end_deadline, path)
         elif isinstance(message, BusCancelMessage):
             self.cancel(message.reason, path)
-        elif isinstance(message, BusAddWorkerMessage):
-            self.supervisor.add_soon(message.worker)
         else:
-            raise ValueError(
-                f"{message!r} is for a worker, but {self.name!r} is a runner: send BusEndMessage or "
-                "BusCancelMessage"
-            )
+            # The bus lets nothing else through to a runner.
+            assert isinstance(message, BusAddWorkerMessage)
+            self.supervisor.add_soon(message.worker)

@@ -246,7 +246,8 @@ class Slot(Address):
                     self.stop = StopReason("failed", _text([error]), self.path)
                     self.set_cut_off()
                     if self.children:
-                        await self.supervisor.stop_all(f"{self.name!r} failed")
+                        # Shielded, and bounded by the cut-off.
+                        await self.supervisor.stop_all(f"{self.name!r} failed")  # noqa: ASYNC120
                     raise
                 except trio.Cancelled as error:  # noqa: ASYNC103 - see below
                     # Now and not when all below has unwound: the cut-off counts from here.

@@ -257,3 +257,25 @@ async def test_the_reason_of_a_worker_that_was_starting(autojump_clock: object) 
         await trio.sleep(1)
         await runner.cancel("maintenance")
     assert worker.stop_reason == StopReason("cancelled", "maintenance", "runner")
+
+
+async def test_a_failing_parent_does_not_wait_past_the_cut_off(autojump_clock: object) -> None:
+    """Children that ignore the cut-off hold up neither the stop of others nor each other (S-LIFE-8)."""
+
+    class Stubborn(Child):
+        async def on_activated(self, args: Any) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(20)
+
+    class Pair(Child):
+        async def on_start(self) -> None:
+            await self.add_workers(Child("first"), Stubborn("second"))
+
+    with pytest.RaisesGroup(ValueError):
+        async with open_runner(Pair("pair"), cancel_grace=1) as runner:
+            await runner.send(Crash(target="pair"))
+            await trio.sleep(5)
+            assert runner.get_worker("first") is None
+            assert runner.get_worker("second") is not None
+            await trio.sleep_forever()
+    assert trio.current_time() == 20
