@@ -130,10 +130,10 @@ class LocalBus(WorkerBus):
         self.runner_expected = False
         self._yielded = 0.0
         # Whether anybody watches the messages that are sent.
-        self.watched = False
-        self.waits = WaitGraph()
-        self.observers = Observers()
-        self.sent = 0
+        self.watched: bool = False
+        self.waits: WaitGraph = WaitGraph()
+        self.observers: Observers = Observers()
+        self.sent: int = 0
         self.dead_letters: Counter[str] = Counter()
         self.open_requests: dict[str, Any] = {}
         self._runner_names: list[str] = []

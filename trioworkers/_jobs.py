@@ -66,15 +66,15 @@ class Job:
 
     def __init__(self, request: Request, handler: JobHandler, payload: Any) -> None:
         """Make the handler's side of `request`."""
-        self.id = request.id
-        self.name = request.name
-        self.requester = request.requester
-        self.deadline = request.deadline
-        self.payload = payload
-        self.handler = handler
-        self.scope = trio.CancelScope()
+        self.id: str = request.id
+        self.name: str = request.name
+        self.requester: str = request.requester
+        self.deadline: float = request.deadline
+        self.payload: Any = payload
+        self.handler: JobHandler = handler
+        self.scope: trio.CancelScope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
-        self.request = request
+        self.request: Request = request
         self._streamed: Any = _NO_STREAM
 
     async def update(self, data: dict[str, Any] | None = None, *, urgent: bool = False) -> None:

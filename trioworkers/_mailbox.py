@@ -99,8 +99,8 @@ class Mailbox:
             owner: takes what is not handled.
             release: ends the wait of a ticket.
         """
-        self.name = name
-        self.capacity = capacity
+        self.name: str = name
+        self.capacity: int = capacity
         self.overflow = overflow
         self._owner = owner
         self._release = release
@@ -109,15 +109,15 @@ class Mailbox:
         self.data: deque[Any] = _NO_DATA
         self.system: deque[BusSystemMessage] | None = None
         self.waiting: OrderedDict[Any, Any] | None = None
-        self.requests = 0
+        self.requests: int = 0
         self.parked: Any = None
-        self.preempt = False
+        self.preempt: bool = False
         self._closed: DeadLetterReason | None = None
         # What `put` compares with: the capacity while open, 0 when something must be looked at.
-        self.limit = capacity
-        self.accepted = 0
-        self.dropped = 0
-        self.high_water_mark = 0
+        self.limit: int = capacity
+        self.accepted: int = 0
+        self.dropped: int = 0
+        self.high_water_mark: int = 0
         self._head_at = 0.0
         self._head_number = 0
         self._marks: deque[tuple[int, float]] | None = None

@@ -250,21 +250,21 @@ class Request:
         """Make a request of `node`; nothing is sent yet."""
         context = node.context
         context.job_numbers += 1
-        self.id = f"{context.job_prefix}-{context.job_numbers}"
+        self.id: str = f"{context.job_prefix}-{context.job_numbers}"
         self.bus: LocalBus = context.bus
-        self.requester = node.name
-        self.target = target
-        self.name = name
-        self.payload = payload
-        self.box = box
-        self.label = label
-        self.cancellable = cancellable
-        self.grouped = grouped
-        self.deadline = min(trio.current_effective_deadline(), _inherited_deadline())
+        self.requester: str = node.name
+        self.target: str = target
+        self.name: str = name
+        self.payload: Any = payload
+        self.box: ReplyBox = box
+        self.label: str | None = label
+        self.cancellable: bool = cancellable
+        self.grouped: bool = grouped
+        self.deadline: float = min(trio.current_effective_deadline(), _inherited_deadline())
         self.outcome: Outcome | None = None
         # True once no handler runs for it, nor ever will.
-        self.exited = False
-        self.late = False
+        self.exited: bool = False
+        self.late: bool = False
         self.cancelled_by: tuple[str | None, str] | None = None
         # The task that waits for room in the target's data lane.
         self.sender: trio.lowlevel.Task | None = None

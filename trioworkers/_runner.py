@@ -87,11 +87,11 @@ class WorkerRunner(Participant):
         if bus is not None and not isinstance(bus, LocalBus):
             raise TypeError(f"bus must be a LocalBus() or None, not {bus!r}")
         suffix = secrets.token_hex(4)
-        self.name = check_name(f"runner-{suffix}" if name is None else name, "runner name")
+        self.name: str = check_name(f"runner-{suffix}" if name is None else name, "runner name")
         self.strategy = strategy
         self.max_restarts = max_restarts
         self.period = period
-        self.backoff = Backoff()
+        self.backoff: Backoff = Backoff()
         self._signals = [
             number
             for number, wanted in (

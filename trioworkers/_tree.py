@@ -106,16 +106,16 @@ class Node(ABC):
 
     def __init__(self, name: str, parent: Node | None, context: Context) -> None:
         """Make a node that is not running."""
-        self.name = name
-        self.parent = parent
-        self.context = context
-        self.bus = context.bus
+        self.name: str = name
+        self.parent: Node | None = parent
+        self.context: Context = context
+        self.bus: LocalBus = context.bus
         self.path: str = name if parent is None else f"{parent.path}/{name}"
         self.children: dict[str, Node] = {}
         # Whether it has stopped for good.
-        self.closed = False
+        self.closed: bool = False
         self.stop: StopReason | None = None
-        self.deadline = inf
+        self.deadline: float = inf
         self.cutoff: float | None = None
         # New for each incarnation; nobody outside keeps them.
         self.life: trio.CancelScope | None = None

@@ -28,7 +28,7 @@ Where trio has the word, trio's error is used: `trio.WouldBlock`, `trio.TooSlowE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from .messages import JobStatus
 
@@ -116,7 +116,7 @@ class BackpressureDeadlockError(WorkersError):
             f"waiting here would close a circle of waits: {' -> '.join(cycle)}; "
             "use send_nowait, a larger mailbox_capacity, or let one of them not wait"
         )
-        self.cycle = tuple(cycle)
+        self.cycle: tuple[str, ...] = tuple(cycle)
 
 
 class RestartIntensityExceeded(WorkersError):
@@ -132,7 +132,7 @@ class RestartIntensityExceeded(WorkersError):
             f"({listed}): mend the cause, or raise max_restarts or period"
         )
         self.supervisor = supervisor
-        self.causes = tuple(causes)
+        self.causes: tuple[BaseException, ...] = tuple(causes)
 
 
 class JobError(WorkersError):
@@ -222,9 +222,11 @@ class JobCancelledError(JobError):
 class WorkerGoneError(JobError):
     """The worker stopped, crashed or was cut off before it answered."""
 
+    _text: ClassVar[str] = "worker {name!r} is gone: {reason}"
+
     def __init__(self, name: str, reason: str) -> None:
         """Name the worker and why it is gone."""
-        super().__init__(f"worker {name!r} is gone: {reason}")
+        super().__init__(self._text.format(name=name, reason=reason))
         self.name = name
         self.reason = reason
 
@@ -232,13 +234,14 @@ class WorkerGoneError(JobError):
 class UnknownWorkerError(WorkerGoneError):
     """There is no worker of that name here."""
 
+    _text: ClassVar[str] = (
+        "there is no worker {name!r} on the bus: check the name, add the worker first, or wait "
+        "for it with registry.wait_ready()"
+    )
+
     def __init__(self, name: str) -> None:
         """Name the name."""
         super().__init__(name, "it is unknown")
-        self.args = (
-            f"there is no worker {name!r} on the bus: check the name, add the worker first, or "
-            "wait for it with registry.wait_ready()",
-        )
 
 
 class JobGroupError(JobError):
@@ -254,7 +257,7 @@ class JobGroupError(JobError):
             f"{len(failed)} of {len(outcomes)} members of the job group did not complete: "
             + "; ".join(f"{name}: {error}" for name, error in failed.items())
         )
-        self.outcomes = dict(outcomes)
+        self.outcomes: dict[str, Any] = dict(outcomes)
 
 
 class WireError(WorkersError):

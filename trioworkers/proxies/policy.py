@@ -103,15 +103,19 @@ class ProxyPolicy:
         forward_messages: Iterable[type[BusMessage]] = (),
         accept: Iterable[type[BusMessage]] | None = None,
     ) -> None:
-        self.local = check_name(local, "local worker name")
-        self.remote = check_name(remote, "remote worker name")
+        self.local: str = check_name(local, "local worker name")
+        self.remote: str = check_name(remote, "remote worker name")
         if local == remote:
             raise ValueError(
                 f"the local and the remote worker are both {local!r}: rename one of them, or it "
                 "could not be told who is meant"
             )
-        self.forward_messages = _classes("forward_messages", forward_messages)
-        self.accept = None if accept is None else _classes("accept", accept)
+        self.forward_messages: tuple[type[BusMessage], ...] = _classes(
+            "forward_messages", forward_messages
+        )
+        self.accept: tuple[type[BusMessage], ...] | None = (
+            None if accept is None else _classes("accept", accept)
+        )
         self._out = Decision(True, remote)
         self._in = Decision(True, local)
         self._answers = self._takes(BusJobResponseMessage) and self._takes(
