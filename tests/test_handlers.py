@@ -40,7 +40,7 @@ from trioworkers._handlers import (
     fit_args,
     plain_args,
 )
-from trioworkers._payloads import MISFIT
+from trioworkers._payloads import MisfitError
 from trioworkers.testing import DeadLetterLog
 
 T = TypeVar("T")
@@ -395,13 +395,13 @@ def test_a_frozen_payload_is_passed_as_it_is() -> None:
 @pytest.mark.parametrize("value", [None, {}, {"n": "1"}, {"n": 1, "m": 1}, [], Holder(1)])
 def test_misfits(value: Any) -> None:
     """What does not fit the annotation is refused (S-JOB-2)."""
-    with pytest.raises(MISFIT):
+    with pytest.raises(MisfitError):
         fit(value, Count)
 
 
 def test_an_annotation_that_cannot_be_hashed() -> None:
     """An annotation that nothing can be looked up by is a misfit, and no crash (S-JOB-2)."""
-    with pytest.raises(MISFIT, match="nothing can be made of the annotation"):
+    with pytest.raises(MisfitError, match="nothing can be made of the annotation"):
         fit({}, Annotated[dict[str, Any], []])
 
 

@@ -280,7 +280,7 @@ class Address(Node):
     def _activate(self, message: BusActivateWorkerMessage) -> Callable[[], Awaitable[None]] | None:
         try:
             args = self._fit(message.args)
-        except _payloads.MISFIT:
+        except _payloads.MisfitError:
             self.reject(message, "bad payload")
             return None
         self._switch(True, message.args)
@@ -290,7 +290,7 @@ class Address(Node):
         wanted = annotated_types(self.worker.__class__.on_activated, 1)[0]
         try:
             return fit_args(args, wanted)
-        except _payloads.MISFIT as error:
+        except _payloads.MisfitError as error:
             if args is not None:
                 raise
             raise TypeError(

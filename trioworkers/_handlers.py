@@ -179,7 +179,7 @@ def fit_args(args: Any, wanted: Any) -> Any:
     """Return activation arguments as `wanted`, if that names an attrs class; else as they are.
 
     Raises:
-        BaseException: one of `_payloads.MISFIT`, if they do not fit.
+        BaseException: one of `_payloads.MisfitError`, if they do not fit.
     """
     return fit(args, wanted) if _shape(wanted)[0] else args
 

@@ -20,14 +20,11 @@ from cattrs.strategies import configure_union_passthrough
 
 from ._values import error_text, safe_text
 
-__all__ = ["MISFIT", "MisfitError", "as_plain", "as_type", "is_frozen"]
+__all__ = ["MisfitError", "as_plain", "as_type", "is_frozen"]
 
 
 class MisfitError(TypeError):
     """The data does not fit, or nothing can be made of its type; the text says on one line why."""
-
-
-MISFIT = MisfitError
 
 
 def _misfit_of(error: Exception) -> MisfitError:
