@@ -135,12 +135,13 @@ class Address(Node):
         """Its mailbox."""
         return self._box
 
-    def hears(self, message_type: type[BusMessage]) -> bool:
+    def hears(self, message: BusMessage) -> bool:
         """Tell whether a broadcast is for it now."""
+        kind = type(message)
         return (
             self.active
             and self.stop is None
-            and (message_type in self.table.data or message_type in self.table.system)
+            and (kind in self.table.data or kind in self.table.system)
         )
 
     def wake_system(self, message: BusSystemMessage) -> None:
@@ -159,7 +160,7 @@ class Address(Node):
 
     def _path_of(self, name: str) -> str:
         route = self.bus.route(name)
-        return route.path if isinstance(route, Node) else name
+        return name if route is None else route.path
 
     def may_enter_while_ending(self, item: Any) -> bool:
         """Let in what descendants send, the requests of its own jobs, and those about its jobs."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import trio
 from trio.lowlevel import (
@@ -24,8 +24,8 @@ from trio.lowlevel import (
 )
 
 from . import _clock
-from ._mailbox import Mailbox
 from ._observers import Observers
+from ._routes import Intake, Route
 from ._streams import LaggingStream
 from ._values import DeadLetter, DeadLetterReason, Lagged
 from ._waits import WaitGraph
@@ -58,7 +58,7 @@ from .messages import (
     is_message_class,
 )
 
-__all__ = ["LocalBus", "Route"]
+__all__ = ["LocalBus"]
 
 logger = logging.getLogger("trioworkers")
 
@@ -92,34 +92,13 @@ _COMMANDS = (BusEndWorkerMessage, BusCancelWorkerMessage, *_SESSION)
 _DATA, _SYSTEM, _COMMAND = range(3)
 
 
-class Route(Protocol):
-    """What is behind a name on the bus: a worker slot, a runner, later a proxy."""
-
-    @property
-    def mailbox(self) -> Mailbox | None:
-        """The mailbox of a worker; None if messages cannot be queued here."""
-        ...
-
-    def hears(self, message_type: type[BusMessage]) -> bool:
-        """Tell whether a broadcast of this type is for it now."""
-        ...
-
-    def wake_system(self, message: BusSystemMessage) -> None:
-        """See to it that the system message just queued is handled."""
-        ...
-
-    def command(self, message: BusMessage) -> None:
-        """Carry out a message that acts at once instead of being queued."""
-        ...
-
-
 class LocalBus(WorkerBus):
     """Carries messages between the workers of one process."""
 
     def __init__(self) -> None:
         """Make a bus without workers."""
         self._routes: dict[str, Route] = {}
-        self._boxes: dict[str | None, Mailbox] = {}
+        self._boxes: dict[str | None, Intake] = {}
         self._listeners: dict[type[BusMessage], dict[str, Route]] = {}
         self._kinds: dict[type, int] = {}
         self._subscriptions: dict[LaggingStream[BusMessage], tuple[type[BusMessage], ...]] = {}
@@ -370,7 +349,7 @@ class LocalBus(WorkerBus):
             self._tell(message)
         for name, route in tuple(self._listeners.get(type(message), {}).items()):
             box = route.mailbox
-            if box is None or name == message.source or not route.hears(type(message)):
+            if box is None or name == message.source or not route.hears(message):
                 continue
             if message.target not in (None, name):
                 continue
@@ -418,7 +397,7 @@ class LocalBus(WorkerBus):
     # Delivery
 
     @enable_ki_protection
-    async def wait_for_room(self, box: Mailbox, item: Any) -> None:
+    async def wait_for_room(self, box: Intake, item: Any) -> None:
         """Wait until `item` has entered the data lane of `box`.
 
         Cancelled while it waits, the item has not entered.
@@ -465,7 +444,7 @@ class LocalBus(WorkerBus):
                 self.dead_letter(message, "overflow" if deadlock else "cancelled", box.name)
             raise
 
-    def _put_or_report(self, box: Mailbox, message: BusMessage, now: float) -> bool:
+    def _put_or_report(self, box: Intake, message: BusMessage, now: float) -> bool:
         """Put a broadcast in one lane; a lane that refuses must not keep it from the others."""
         try:
             return box.put(message, now)
@@ -473,7 +452,7 @@ class LocalBus(WorkerBus):
             self._report_overflow(box, message)
             return True
 
-    def _report_overflow(self, box: Mailbox, message: BusMessage) -> None:
+    def _report_overflow(self, box: Intake, message: BusMessage) -> None:
         box.dropped += 1
         self.dead_letter(message, "overflow", box.name)
 
@@ -485,11 +464,11 @@ class LocalBus(WorkerBus):
         ):
             self.dead_letter(message, "unhandled")
 
-    def _receivers(self, message: BusMessage) -> list[Mailbox]:
+    def _receivers(self, message: BusMessage) -> list[Intake]:
         return [
             route.mailbox
             for name, route in self._listeners.get(type(message), {}).items()
-            if name != message.source and route.mailbox is not None and route.hears(type(message))
+            if name != message.source and route.mailbox is not None and route.hears(message)
         ]
 
     def _deliver_at_once(self, kind: int, message: BusMessage) -> None:
@@ -515,7 +494,7 @@ class LocalBus(WorkerBus):
         routes = [
             route
             for name, route in listeners.items()
-            if name != message.source and route.hears(type(message))
+            if name != message.source and route.hears(message)
         ]
         full: SystemLaneFullError | None = None
         for route in routes:
@@ -552,24 +531,43 @@ class LocalBus(WorkerBus):
     def _command_runner(self, message: BusMessage) -> None:
         target = None if message.target is None else self._routes.get(message.target)
         before = target is not None and target.mailbox is None
-        if not (message.target in (None, *self._runner_names) or before):
+        beyond = [
+            route
+            for name, route in self._listeners.get(type(message), {}).items()
+            if message.target in (None, name) and route.hears(message)
+        ]
+        if not (message.target in (None, *self._runner_names) or before or beyond):
             raise ValueError(
                 f"{message!r} is for a runner, but its target {message.target!r} is none: leave "
                 "target out, or send BusEndWorkerMessage or BusCancelWorkerMessage"
             )
-        if not self._runner_names or message.target not in (None, *self._runner_names):
+        runners = [
+            self._routes[name] for name in self._runner_names if message.target in (None, name)
+        ]
+        if not runners and not beyond:
             self.dead_letter(message, "unknown", message.target)
-        for name in tuple(self._runner_names):
-            if message.target in (None, name):
-                self._routes[name].command(message)
+        # First over the links: a runner that ends closes them.
+        for route in (*beyond, *runners):
+            route.command(message)
 
     # Watching
 
     def dead_letter(
-        self, message: BusMessage, reason: DeadLetterReason, worker: str | None = None
+        self,
+        message: BusMessage,
+        reason: DeadLetterReason,
+        worker: str | None = None,
+        detail: str = "",
     ) -> None:
-        """Record a message that could not be delivered; logged once per reason and worker."""
-        letter = DeadLetter(message, reason, trio.current_time())
+        """Record a message that could not be delivered; logged once per reason and worker.
+
+        Args:
+            message: what was to be delivered.
+            reason: why it was not, one of a closed list.
+            worker: for whom it was; None for everybody.
+            detail: more about the reason, for people.
+        """
+        letter = DeadLetter(message, reason, trio.current_time(), detail)
         self.dead_letters[reason] += 1
         if (reason, worker) not in self._reported:
             if len(self._reported) >= REPORTED:
@@ -577,7 +575,7 @@ class LocalBus(WorkerBus):
             self._reported[reason, worker] = None
             logger.warning(
                 "dead letter (%s) for %s: %r; further ones of this kind are only counted",
-                reason,
+                f"{reason}: {detail}" if detail else reason,
                 worker or "everybody",
                 message,
             )

@@ -92,7 +92,7 @@ class Job:
             BackpressureDeadlockError: its reader waits, directly or not, for this job.
         """
         kind = BusJobUpdateUrgentMessage if urgent else BusJobUpdateMessage
-        await self._emit("update", data, functools.partial(kind, update=data))
+        await self._emit("update", data, functools.partial(kind, update=data), urgent)
 
     async def stream_start(self, data: dict[str, Any] | None = None) -> None:
         """Open the job's stream; as `update` otherwise."""
@@ -115,7 +115,11 @@ class Job:
         await self._emit(kind, data, functools.partial(_EVENT_MESSAGES[kind], data=data))
 
     async def _emit(
-        self, kind: JobEventType, data: dict[str, Any] | None, make: Callable[..., BusMessage]
+        self,
+        kind: JobEventType,
+        data: dict[str, Any] | None,
+        make: Callable[..., BusMessage],
+        urgent: bool = False,
     ) -> None:
         if data is not None and not isinstance(data, dict):
             raise TypeError(f"{kind} takes a dict, not {data!r} of type {type(data).__name__}")
@@ -127,7 +131,7 @@ class Job:
             request.bus.tell(
                 make(source=request.target, target=request.requester, job_id=request.id)
             )
-        await request.box.put(request.event(kind, data))
+        await request.box.put(request.event(kind, data), urgent)
 
     def response(self, returned: Any) -> Any:
         """Return what the job answers when its handler returned `returned`.

@@ -23,7 +23,7 @@ from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import fit
-from ._mailbox import Mailbox
+from ._routes import Intake
 from ._tree import Node
 from ._values import JobEvent, JobEventType, JobGroupEvent
 from ._waits import Mover, Resource, WaitGraph
@@ -103,19 +103,16 @@ class ReplyBox:
             self._waits.release(task)
         self.poke()
 
-    async def put(self, event: Any) -> None:
+    async def put(self, event: Any, urgent: bool = False) -> None:
         """Hand `event` to the reader; wait while it is slow.  Checks nothing else.
+
+        Here urgent events are as others: they have no other data to overtake.
 
         Raises:
             BackpressureDeadlockError: the reader waits, directly or not, for the caller.
         """
-        if not self._keeping:
-            return
-        if self._events is None:
-            self._events = deque()
-        if len(self._events) < EVENT_CAPACITY:
-            self._events.append(event)
-            self.poke()
+        del urgent
+        if self.put_nowait(event, EVENT_CAPACITY):
             return
         if self._producers is None:
             self._producers = OrderedDict()
@@ -134,6 +131,18 @@ class ReplyBox:
             await wait_task_rescheduled(abort)
         finally:
             self._waits.edges.pop(task, None)
+
+    def put_nowait(self, event: Any, capacity: int) -> bool:
+        """Hand `event` to the reader; False if `capacity` events wait for it."""
+        if not self._keeping:
+            return True
+        if self._events is None:
+            self._events = deque()
+        if len(self._events) >= capacity:
+            return False
+        self._events.append(event)
+        self.poke()
+        return True
 
     # As a resource of the wait-for graph: room for an event
 
@@ -193,8 +202,8 @@ class Responder(Protocol):
         ...
 
     @property
-    def mailbox(self) -> Mailbox | None:
-        """The mailbox whose room a request waits for."""
+    def mailbox(self) -> Intake | None:
+        """Where a request waits for room."""
         ...
 
 

@@ -64,7 +64,7 @@ class Root(Node):
 
     # As a route of the bus
 
-    def hears(self, message_type: type[BusMessage]) -> bool:
+    def hears(self, message: BusMessage) -> bool:
         """Never asked: a runner listens to no broadcasts."""
         raise NotImplementedError  # pragma: no cover
 
@@ -80,7 +80,7 @@ class Root(Node):
     def command(self, message: BusMessage) -> None:
         """End or cancel everything, or add a worker."""
         source = self.context.bus.route(message.source)
-        path = source.path if isinstance(source, Node) else message.source
+        path = message.source if source is None else source.path
         if isinstance(message, BusEndMessage):
             self.end(message.reason, self.context.end_deadline, path)
         elif isinstance(message, BusCancelMessage):

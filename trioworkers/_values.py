@@ -146,6 +146,7 @@ class DeadLetter:
     message: BusMessage
     reason: DeadLetterReason
     at: float
+    detail: str = ""
 
 
 @attrs.frozen
