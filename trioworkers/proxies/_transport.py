@@ -1,0 +1,125 @@
+"""What a proxy asks of a WebSocket connection, whoever made it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+__all__ = ["LinkClosed", "Transport"]
+
+
+class LinkClosed(Exception):
+    """The connection is over.
+
+    Attributes:
+        code: the close code of RFC 6455; 1006 if none was received.
+        reason: what the closing side said, or what went wrong, as text; may be empty.
+        by: who ended it; `"network"` if that cannot be told.
+    """
+
+    def __init__(
+        self, code: int = 1006, reason: str = "", by: Literal["peer", "us", "network"] = "network"
+    ) -> None:
+        """Take the code, the reason and who ended the connection."""
+        super().__init__(f"{code} {reason}".strip() + f", closed by {by}")
+        self.code: int = code
+        self.reason: str = reason
+        self.by: Literal["peer", "us", "network"] = by
+
+
+class Transport(ABC):
+    """One WebSocket connection.
+
+    One task receives, one sends; `ping`, `close` and `abort` may be called by any.  Whoever made or
+    took over a transport has to `abort` it in the end, also after `close`.
+    """
+
+    can_ping: ClassVar[bool] = False
+    """Whether `ping` works."""
+
+    websocket: Any
+    """The underlying object, for event handlers."""
+
+    peer: str
+    """The other side, for logs: `"127.0.0.1:5123"`."""
+
+    offers: tuple[str, ...] | None = None
+    """The subprotocols that the client has offered; None if that cannot be known.
+
+    On a client: those offered to the server.
+    """
+
+    subprotocol: str | None = None
+    """The subprotocol that the server has chosen, once that is known."""
+
+    lost: LinkClosed | None = None
+    """How the connection ended, as far as that was noticed: nothing can be received any more."""
+
+    @abstractmethod
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """Answer the opening handshake, if that was not done yet.  A checkpoint.
+
+        Args:
+            subprotocol: the one to choose; it must be among `offers`.
+
+        Raises:
+            ValueError: it was not offered.
+            LinkClosed: the client has gone.
+        """
+
+    @abstractmethod
+    async def receive(self) -> bytes | str:
+        """Return the next message, waiting for it.  A checkpoint; cancelled, it has lost nothing.
+
+        Raises:
+            LinkClosed: there is none any more.
+        """
+
+    @abstractmethod
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Send each of `frames` as a binary message, in one write where that is possible.
+
+        A checkpoint.  A cancelled `send` may have sent a part: the only thing left to do then is
+        `abort`.
+
+        Raises:
+            LinkClosed: the connection is closed or closing; some of it may have been sent.
+        """
+
+    async def ping(self) -> None:
+        """Wait for the other side's WebSocket to answer a ping.  A checkpoint; takes any time.
+
+        Raises:
+            LinkClosed: the connection is over.
+            NotImplementedError: this kind of connection cannot: `can_ping` is false.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot ping")
+
+    @abstractmethod
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection in an orderly way, waiting for the other side to agree.
+
+        A checkpoint; takes any time, so bound it.  Has no effect on a connection that is over.
+
+        Args:
+            code: the close code to tell.
+            reason: why; cut off at 123 bytes.
+        """
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Drop the connection now, without waiting.  Works in a cancelled scope, and twice."""
+
+
+def check_offered(subprotocol: str | None, offers: Sequence[str] | None) -> None:
+    """Check that a subprotocol may be chosen.
+
+    Some servers stop altogether if one is chosen that was not offered.
+
+    Raises:
+        ValueError: it was not offered.
+    """
+    if subprotocol is not None and subprotocol not in (offers or ()):
+        known = "nothing" if not offers else ", ".join(offers)
+        raise ValueError(f"the client has not offered subprotocol {subprotocol!r}, but {known}")
