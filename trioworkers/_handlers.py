@@ -331,6 +331,8 @@ class HandlerTable:
     data: dict[type[BusMessage], Callable[[Any, Any], Awaitable[object]]]
     system: dict[type[BusMessage], SystemHandler]
     jobs: dict[str, JobHandler]
+    # Whether a system message may interrupt a data handler.
+    interruptible: bool = False
 
     def heard(self) -> tuple[type[BusMessage], ...]:
         """Return the types whose broadcasts reach these instances."""
@@ -368,7 +370,8 @@ def collect(cls: type) -> HandlerTable:
             table.jobs[job_mark.name] = JobHandler(job_mark.name, function, job_mark.sequential)
     if frames:
         table.data[BusFrameMessage] = _frame_handler(frames)
-    return table
+    interruptible = any(handler.interrupt for handler in table.system.values())
+    return attrs.evolve(table, interruptible=interruptible)
 
 
 def _marked_names(cls: type) -> list[str]:

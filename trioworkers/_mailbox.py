@@ -140,7 +140,15 @@ class Mailbox:
         depth = len(self.data)
         if depth >= self.limit:
             return self._put_slow(item, depth, now)
-        self._append(item, depth, now)
+        # As `_append`, which would cost every message another call.
+        self.accepted = number = self.accepted + 1
+        if not depth or not number % _MARK_EVERY:
+            self._note_time(depth, number, now)
+        self.data.append(item)
+        if depth >= self.high_water_mark:
+            self.high_water_mark = depth + 1
+        if self.parked is not None:
+            self.wake()
         return True
 
     def put_request(self, request: Any, now: float) -> bool:
@@ -155,13 +163,8 @@ class Mailbox:
 
     def _append(self, item: Any, depth: int, now: float) -> None:
         self.accepted = number = self.accepted + 1
-        if not depth:
-            self._head_at = now
-            self._head_number = number
-            if self.data is _NO_DATA:
-                self.data = deque()
-        elif not number % _MARK_EVERY:
-            self._mark(number, now)
+        if not depth or not number % _MARK_EVERY:
+            self._note_time(depth, number, now)
         self.data.append(item)
         if depth >= self.high_water_mark:
             self.high_water_mark = depth + 1
@@ -331,7 +334,14 @@ class Mailbox:
 
     # Statistics
 
-    def _mark(self, number: int, now: float) -> None:
+    def _note_time(self, depth: int, number: int, now: float) -> None:
+        """Note when an item enters an empty lane, and now and then when one enters a longer one."""
+        if not depth:
+            self._head_at = now
+            self._head_number = number
+            if self.data is _NO_DATA:
+                self.data = deque()
+            return
         if self._marks is None:
             self._marks = deque()
         # The item with this number is counted, but not in the lane yet.

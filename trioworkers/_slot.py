@@ -205,9 +205,7 @@ class Slot(Address):
         if self.closed or not self.spawned or self.task is not None:
             return
         self.task = current_task()
-        self.life = trio.CancelScope(deadline=self.deadline)
         self._begun = False
-        self._set_state(WorkerState.STARTING)
         errors: list[Exception] = []
         rest: BaseException | None = None
         # Everything that can leave the incarnation is held here while `on_stop` runs; what is
@@ -224,41 +222,51 @@ class Slot(Address):
             raise rest
 
     async def _run_incarnation(self) -> None:
-        assert self.life is not None
-        with self.life:
+        async with trio.open_nursery() as nursery:
+            self._begin_life(nursery)
             # A scope above may be cancelled: user code would run up to its first checkpoint.
             if trio.current_effective_deadline() <= trio.current_time():
                 self.cancelled_from_outside(None)
                 return
-            async with trio.open_nursery() as self.nursery:
-                self._begun = True
+            self._begun = True
+            try:
+                await self.worker._call_hook("on_start")
+                turns = self.turns = Turns(self, self.worker, self.table, nursery)
+                self._become_ready()
                 try:
-                    await self.worker._call_hook("on_start")
-                    turns = self.turns = Turns(self, self.worker, self.table, self.nursery)
-                    self._become_ready()
-                    try:
-                        await turns.run(self._first_activation())
-                    finally:
-                        # What arrives now waits, for the next incarnation or to become a dead
-                        # letter: the nursery is about to close.
-                        self._past, self.turns = turns, None
-                except Exception as error:
-                    self.stop = StopReason("failed", _text([error]), self.path)
-                    self.set_cut_off()
-                    if self.children:
-                        # Shielded, and bounded by the cut-off.
-                        await self.supervisor.stop_all(f"{self.name!r} failed")  # noqa: ASYNC120
-                    raise
-                except trio.Cancelled as error:  # noqa: ASYNC103 - see below
-                    # Now and not when all below has unwound: the cut-off counts from here.
-                    self.cancelled_from_outside(error)
-                    # It need not go on: this task ends here, and a scope that is cancelled stays
-                    # so for everybody else.  An exception group in the nursery of every worker is
-                    # half of what cancelling a tree would cost.
-                except BaseException as error:
-                    self.cancelled_from_outside(error)
-                    raise
-                self.nursery.cancel_scope.cancel(reason="the worker has ended")
+                    await turns.run(self._first_activation())
+                finally:
+                    # What arrives now waits, for the next incarnation or to become a dead
+                    # letter: the nursery is about to close.
+                    self._past, self.turns = turns, None
+            except Exception as error:
+                self.stop = StopReason("failed", _text([error]), self.path)
+                self.set_cut_off()
+                if self.children:
+                    # Shielded, and bounded by the cut-off.
+                    await self.supervisor.stop_all(f"{self.name!r} failed")  # noqa: ASYNC120
+                raise
+            except trio.Cancelled as error:  # noqa: ASYNC103 - see below
+                # Now and not when all below has unwound: the cut-off counts from here.
+                self.cancelled_from_outside(error)
+                # It need not go on: this task ends here, and a scope that is cancelled stays
+                # so for everybody else.  An exception group in the nursery of every worker is
+                # half of what cancelling a tree would cost.
+            except BaseException as error:
+                self.cancelled_from_outside(error)
+                raise
+            if not nursery.cancel_scope.cancel_called:
+                # Not a cancel of the worker, which has come to its end.
+                self.life = None
+                nursery.cancel_scope.cancel(reason="the worker has ended")
+
+    def _begin_life(self, nursery: trio.Nursery) -> None:
+        # The nursery's own scope: another one round it would cost as much as the task, in time at
+        # the start and at a cancel, and in memory.
+        self.nursery, self.life = nursery, nursery.cancel_scope
+        if self.deadline < inf:
+            self.life.deadline = self.deadline
+        self._set_state(WorkerState.STARTING)
 
     def _become_ready(self) -> None:
         assert self.turns is not None
@@ -308,8 +316,7 @@ class Slot(Address):
         self, errors: list[Exception], rest: BaseException | None
     ) -> BaseException | None:
         """Run `on_stop`, shielded until the cut-off."""
-        assert self.life is not None
-        if rest is not None or self.life.cancel_called:
+        if rest is not None or (self.life is not None and self.life.cancel_called):
             self.cancelled_from_outside(rest)
         if not self._begun or not self.worker._hears("on_stop"):
             return rest

@@ -218,7 +218,7 @@ class Node(ABC):
         if deadline < self.deadline:
             self.deadline = deadline
             if self.life is not None:
-                self.life.deadline = deadline
+                self.life.deadline = min(self.life.deadline, deadline)
             self.context.refresh_shields()
             self.context.watch_cut_off(self)
 

@@ -1,8 +1,9 @@
 """The turns of one worker incarnation: which message is handled next.
 
 Theory of operation.  The worker's own task takes data messages from its mailbox, at most 64 and
-at most 1 ms of them between two schedule points.  It runs inside one lasting cancel scope, the
-*turn scope*; a scope for each message would cost nine times the throughput.
+at most 1 ms of them between two schedule points.  If a handler of its class can interrupt, it runs
+inside one lasting cancel scope, the *turn scope*; a scope for each message would cost nine times
+the throughput.
 
 A system message is the next message handled.  If the worker's task sleeps, it wakes and handles
 it itself.  If the task is inside a data handler, a *system task* is started, which runs the system
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import trio
@@ -37,6 +39,7 @@ __all__ = ["TurnHost", "Turns"]
 
 logger = logging.getLogger("trioworkers")
 
+_NO_SCOPE = nullcontext()
 _SWITCHES = (BusActivateWorkerMessage, BusDeactivateWorkerMessage)
 
 
@@ -92,6 +95,7 @@ class Turns:
         "_ending",
         "_finished",
         "_host",
+        "_interruptible",
         "_last",
         "_nursery",
         "_system",
@@ -117,6 +121,7 @@ class Turns:
         self._box = host.mailbox
         self._data = table.data
         self._system = table.system
+        self._interruptible = table.interruptible
         self._nursery = nursery
         self._ending = False
         self._finished = False
@@ -171,15 +176,22 @@ class Turns:
         """
         if first is not None:
             message = BusActivateWorkerMessage(source=self._host.name, target=self._host.name)
-            with trio.CancelScope() as self.turn:
+            with self._turn_scope():
                 await self._run_early()
                 await self._run_first(first, message)
             self._leave_turn_scope()
         # No coroutine more than needed: an idle worker keeps this stack, at 200 bytes each.
         while not self._finished:
-            with trio.CancelScope() as self.turn:
+            with self._turn_scope():
                 await self._work()
             self._leave_turn_scope()
+
+    def _turn_scope(self) -> AbstractContextManager[object]:
+        """Make the scope that an interrupt cancels; nothing if no handler interrupts."""
+        if not self._interruptible:
+            return _NO_SCOPE
+        self.turn = trio.CancelScope()
+        return self.turn
 
     def _leave_turn_scope(self) -> None:
         if self.unwinding is not None:
@@ -227,31 +239,29 @@ class Turns:
                 await self._handle_batch()
 
     async def _handle_batch(self) -> None:
-        box, data = self._box, self._box.data
+        box, data, host = self._box, self._box.data, self._host
         clock = _clock.slice_clock
         handlers, worker = self._data, self._worker
-        watchers = self._host.observers.message_handled
+        watchers = host.observers.message_handled
         self._until = until = clock() + SLICE
-        left = SENDS_PER_PASS
-        self._last = self.handled + left
+        self._last = last = self.handled + SENDS_PER_PASS
         while data and not box.preempt:
             message: BusMessage = data.popleft()
             self.in_hand = message
-            if (box.waiting or box.requests) and type(message) not in _SWITCHES:
+            kind = type(message)
+            if (box.waiting or box.requests) and kind not in _SWITCHES:
                 self._move_up()
-            handler = handlers.get(type(message)) if self._host.active else None
-            if handler is not None:
-                await handler(worker, message)
+            if host.active and kind in handlers:
+                await handlers[kind](worker, message)
                 if watchers:
-                    self._host.observers.notify("message_handled", self._host.name, message)
+                    host.observers.notify("message_handled", host.name, message)
             else:
                 await self._handle_other(message)
             self.in_hand = None
-            self.handled += 1
-            left -= 1
+            self.handled = handled = self.handled + 1
             # The clock is read after each handler: reading it now and then gives gaps as long
             # as that many slow handlers.
-            if not left or clock() > until:
+            if handled >= last or clock() > until:
                 return
 
     def _begin_batch(self) -> None:
