@@ -87,16 +87,28 @@ class Address(Node):
         self.bus.attach(self.name, self)
         self.worker: Any = None
         self.table: HandlerTable = worker._handler_table
-        self.employ(worker)
+        try:
+            self.employ(worker)
+        except BaseException:
+            self.bus.detach(self.name)
+            raise
 
     def employ(self, worker: Any) -> None:
         """Let `worker` be the object of the next incarnation."""
         if self.worker is not None:
             self.bus.unlisten(self.name, self.table.heard())
+            self.worker._left_bus(self)
+        worker._entered_bus(self)
         self.worker = worker
         self.table = worker._handler_table
         self.bus.listen(self.name, self.table.heard())
         worker._slot = self
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether its worker only leads elsewhere."""
+        edge: bool = self.worker._is_edge
+        return edge
 
     def stop_batch(self) -> None:
         """Handle no further message before the next checkpoint."""
@@ -125,6 +137,7 @@ class Address(Node):
         self._box.close("stopped")
         if self._desk is not None:
             self._desk.close(self.gone_text())
+        self.worker._left_bus(self)
         self.bus.unlisten(self.name, self.table.heard())
         self.bus.detach(self.name)
 

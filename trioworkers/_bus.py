@@ -574,10 +574,10 @@ class LocalBus(WorkerBus):
                 del self._reported[next(iter(self._reported))]
             self._reported[reason, worker] = None
             logger.warning(
-                "dead letter (%s) for %s: %r; further ones of this kind are only counted",
+                "dead letter (%s) for %s: %s; further ones of this kind are only counted",
                 f"{reason}: {detail}" if detail else reason,
                 worker or "everybody",
-                message,
+                _excerpt(message),
             )
         for stream in self._letter_streams:
             stream.push(letter)
@@ -681,6 +681,12 @@ def _source(message: BusMessage) -> str:
 def _check_target(message: BusMessage) -> None:
     if message.target is not None and not isinstance(message.target, str):
         raise _no_target(message)
+
+
+def _excerpt(message: BusMessage) -> str:
+    """Show a message in a log line; what a peer sent may be long."""
+    text = repr(message)
+    return text if len(text) <= 500 else f"{text[:500]}..."
 
 
 def _no_target(message: BusMessage) -> TypeError:

@@ -41,6 +41,11 @@ class Root(Node):
         self.note_cancel(reason, path)
         self.changed.set()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a root worker that is not just the edge to somewhere else."""
+        return any(not child.is_edge for child in self.children.values())
+
     def stop_batch(self) -> None:
         """Do nothing: there are no messages."""
 

@@ -364,7 +364,7 @@ class WorkerRunner(Participant):
         """
         if self._state is not _BEFORE:
             raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
-        if auto_end and not self._root.children:
+        if auto_end and not self._root.has_work:
             raise ValueError(
                 f"runner {self.name!r} has no workers: add some, or pass auto_end=False"
             )
@@ -446,7 +446,7 @@ class WorkerRunner(Participant):
         root = self._root
         while True:
             root.changed = trio.Event()
-            if root.stop is None and auto_end and not root.children:
+            if root.stop is None and auto_end and not root.has_work:
                 root.end("the last worker has stopped", self._context.end_deadline, self.name)
             if root.stop is not None and root.end_children():
                 return

@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 import trio
-from trio.lowlevel import current_task
+from trio.lowlevel import checkpoint_if_cancelled, current_task
 
 from . import _clock
 from ._address import Address
@@ -170,7 +170,7 @@ class Slot(Address):
         desk = self._desk
         if desk is not None and (desk.running or desk.queue):
             return False
-        return self.end_children()
+        return self.end_children() and self.worker._is_drained(self)
 
     def child_stopped(self) -> None:
         """Take note that a child has stopped for good."""
@@ -224,12 +224,10 @@ class Slot(Address):
     async def _run_incarnation(self) -> None:
         async with trio.open_nursery() as nursery:
             self._begin_life(nursery)
-            # A scope above may be cancelled: user code would run up to its first checkpoint.
-            if trio.current_effective_deadline() <= trio.current_time():
-                self.cancelled_from_outside(None)
-                return
-            self._begun = True
             try:
+                # A scope above may be cancelled: user code would run up to its first checkpoint.
+                await checkpoint_if_cancelled()
+                self._begun = True
                 await self.worker._call_hook("on_start")
                 turns = self.turns = Turns(self, self.worker, self.table, nursery)
                 self._become_ready()

@@ -129,6 +129,11 @@ class Node(ABC):
             self._supervisor = self.context.make_supervisor(self)
         return self._supervisor
 
+    @property
+    def is_edge(self) -> bool:
+        """Whether it only leads elsewhere, so that a runner has nothing to do for it alone."""
+        return False
+
     def chain(self) -> Iterator[Node]:
         """Yield this node and its ancestors, upwards."""
         node: Node | None = self

@@ -24,6 +24,7 @@ DeadLetterReason: TypeAlias = Literal[
     "late reply",
     "refused",
     "undecodable",
+    "link lost",
 ]
 
 

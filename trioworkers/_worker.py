@@ -200,6 +200,21 @@ class Worker(Participant):
             self._event_handlers or ()
         )
 
+    # What a worker beyond a link needs, see `proxies`
+
+    # Whether a runner without any other root has nothing to do.
+    _is_edge: ClassVar[bool] = False
+
+    def _entered_bus(self, node: Slot) -> None:
+        """Take note that the worker got its place on a bus."""
+
+    def _left_bus(self, node: Slot) -> None:
+        """Take note that it lost its place."""
+
+    def _is_drained(self, node: Slot) -> bool:
+        """Tell whether an ending worker has nothing left to do; it is asked again when woken."""
+        return True
+
     # What a worker is
 
     @property

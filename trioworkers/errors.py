@@ -205,6 +205,7 @@ class JobRefusedError(JobError):
             f"job {job!r} was refused by {worker!r}: {reason}" + (f" ({hint})" if hint else "")
         )
         self.reason = reason
+        self.detail = detail
 
 
 class JobCancelledError(JobError):
