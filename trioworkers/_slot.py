@@ -170,7 +170,7 @@ class Slot(Address):
         desk = self._desk
         if desk is not None and (desk.running or desk.queue):
             return False
-        return self.end_children() and self.worker._is_drained(self)
+        return self.end_children()
 
     def child_stopped(self) -> None:
         """Take note that a child has stopped for good."""
