@@ -1,17 +1,29 @@
-"""Environments for peers: one virtual environment each, in the user's cache folder, made on first use.
+"""Environments for peers: one folder each in the user's cache folder, made on first use.
 
 A peer never becomes a dependency of ours, and nothing of ours is installed beside it.
+
+Run it as `python -m benchmarks.peers.environments [--yes] [name ...]` to make them.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import attrs
+
+# Exits with 0 if each argument, as `name==version`, is installed.
+_HOLDS = """
+import sys
+from importlib.metadata import version
+sys.exit(any(version(name) != wanted for name, wanted in (a.split("==") for a in sys.argv[1:])))
+"""
 
 
 class PeerRefusedError(Exception):
@@ -20,12 +32,21 @@ class PeerRefusedError(Exception):
 
 @attrs.frozen
 class Peer:
-    """A distribution from PyPI to measure ourselves against."""
+    """A distribution from PyPI to measure ourselves against, in a virtual environment.
+
+    `also` are further requirements, each as `name==version`.
+    """
 
     name: str
     distribution: str
     version: str
     megabytes: int
+    also: tuple[str, ...] = ()
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What is to be installed, the peer itself first."""
+        return (f"{self.distribution}=={self.version}", *self.also)
 
     @property
     def folder(self) -> Path:
@@ -33,20 +54,18 @@ class Peer:
         return cache_folder() / "peers" / f"{self.name}-{self.version}"
 
     @property
+    def scripts(self) -> Path:
+        """Where the environment keeps its programs."""
+        return self.folder / ("Scripts" if sys.platform == "win32" else "bin")
+
+    @property
     def python(self) -> Path:
         """The environment's interpreter."""
-        windows = sys.platform == "win32"
-        return self.folder / ("Scripts/python.exe" if windows else "bin/python")
+        return self.scripts / ("python.exe" if sys.platform == "win32" else "python")
 
     def is_ready(self) -> bool:
-        """Tell whether the environment holds the peer in the right version."""
-        if not self.python.exists():
-            return False
-        ask = f"from importlib.metadata import version; print(version({self.distribution!r}))"
-        answer = subprocess.run(
-            [self.python, "-c", ask], capture_output=True, text=True, check=False
-        )
-        return answer.stdout.strip() == self.version
+        """Tell whether the environment holds everything in the right version."""
+        return self._runs("-c", _HOLDS, *self.requirements)
 
     def ensure(self, *, yes: bool) -> None:
         """Make the environment if there is none, after asking.
@@ -60,17 +79,80 @@ class Peer:
         """
         if self.is_ready():
             return
-        requirement = f"{self.distribution}=={self.version}"
-        print(f"{requirement} is not installed yet: about {self.megabytes} MB into {self.folder}")
-        if not yes and (not sys.stdin.isatty() or input("Install it? [y/N] ").lower() != "y"):
-            message = f"{requirement} is needed; say --yes to let it be installed"
-            raise PeerRefusedError(message)
-        venv.create(self.folder, with_pip=True, clear=True)
+        _agree(self.requirements[0], self.megabytes, self.folder, yes=yes)
+        if not self._runs("-m", "pip", "--version"):
+            venv.create(self.folder, with_pip=True, clear=True)
         subprocess.run(
-            [self.python, "-m", "pip", "install", "--quiet", requirement],
+            [self.python, "-m", "pip", "install", "--quiet", *self.requirements],
             check=True,
             stdout=sys.stderr,
         )
+
+    def _runs(self, *arguments: str) -> bool:
+        if not self.python.exists():
+            return False
+        done = subprocess.run([self.python, *arguments], capture_output=True, check=False)
+        return done.returncode == 0
+
+
+@attrs.frozen
+class NodePeer:
+    """A package from npm, in a folder of its own."""
+
+    name: str
+    version: str
+    megabytes: int
+
+    @property
+    def folder(self) -> Path:
+        """Where `node_modules` lives."""
+        return cache_folder() / "peers" / f"{self.name}-{self.version}"
+
+    @property
+    def node(self) -> str | None:
+        """The program that runs it."""
+        return shutil.which("node")
+
+    def is_ready(self) -> bool:
+        """Tell whether there is a Node, and the folder holds the peer in the right version."""
+        described = self.folder / "node_modules" / self.name / "package.json"
+        if self.node is None or not described.exists():
+            return False
+        return bool(json.loads(described.read_text(encoding="utf-8"))["version"] == self.version)
+
+    def ensure(self, *, yes: bool) -> None:
+        """Install the package if it is not there, after asking.
+
+        Args:
+            yes: Do not ask.
+
+        Raises:
+            PeerRefusedError: It is not there, and the answer was no, or there is no npm.
+            subprocess.CalledProcessError: The installation failed.
+        """
+        if self.is_ready():
+            return
+        requirement = f"{self.name}@{self.version}"
+        npm = shutil.which("npm")
+        if self.node is None or npm is None:
+            message = f"{requirement} needs Node and npm; install them first"
+            raise PeerRefusedError(message)
+        _agree(requirement, self.megabytes, self.folder, yes=yes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        quietly = ("--no-audit", "--no-fund", "--no-save", "--silent")
+        subprocess.run(
+            [npm, "install", *quietly, "--prefix", self.folder, requirement],
+            check=True,
+            stdout=sys.stderr,
+        )
+
+
+def _agree(requirement: str, megabytes: int, folder: Path, *, yes: bool) -> None:
+    """Ask whether something may be installed."""
+    print(f"{requirement} is not complete yet: about {megabytes} MB into {folder}")
+    if not yes and (not sys.stdin.isatty() or input("Install it? [y/N] ").lower() != "y"):
+        message = f"{requirement} is needed; say --yes to let it be installed"
+        raise PeerRefusedError(message)
 
 
 def cache_folder() -> Path:
@@ -84,4 +166,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "trioworkers"
 
 
-PIPECAT = Peer("pipecat", "pipecat-ai", "1.14.0", megabytes=530)
+# FastAPI and uvicorn serve Pipecat's own proxies.
+PIPECAT = Peer(
+    "pipecat", "pipecat-ai", "1.14.0", megabytes=530, also=("fastapi==0.165.0", "uvicorn==0.54.0")
+)
+WEBSOCKETS = Peer("websockets", "websockets", "17.4", megabytes=20)
+KOSOKU = Peer("kosoku", "kosoku", "0.1.0", megabytes=40)
+WS = NodePeer("ws", "8.23.0", megabytes=1)
+
+PEERS: dict[str, Peer | NodePeer] = {each.name: each for each in (PIPECAT, WEBSOCKETS, KOSOKU, WS)}
+
+
+def main() -> None:
+    """Make the environments named on the command line, or all."""
+    parser = argparse.ArgumentParser(description="Make the environments of peers.")
+    parser.add_argument("peers", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.peers) - PEERS.keys():
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    try:
+        for name in arguments.peers or PEERS:
+            PEERS[name].ensure(yes=arguments.yes)
+    except PeerRefusedError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Processes that nobody here wrote, and conversations with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+try:
+    from benchmarks.peers.environments import KOSOKU, PIPECAT, WEBSOCKETS, WS, NodePeer, Peer
+except ModuleNotFoundError:
+    pytest.skip("the benchmarks, which know the peers, are not here", allow_module_level=True)
+
+__all__ = ["KOSOKU", "PIPECAT", "WEBSOCKETS", "WS", "PeerProcess", "need", "peer_process", "script"]
+
+HERE = Path(__file__).parent
+
+
+def need(peer: Peer | NodePeer) -> None:
+    """Skip the module if a peer is not installed; fail if TRIOWORKERS_INTEROP=require."""
+    if peer.is_ready():
+        return
+    reason = f"{peer.name} {peer.version} is not installed; `make interop` installs it"
+    if os.environ.get("TRIOWORKERS_INTEROP") == "require":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def script(name: str) -> str:
+    """Find a script beside this file."""
+    return str(HERE / name)
+
+
+class PeerProcess:
+    """A process that talks in JSON lines."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._input = process.stdin
+        self._output = process.stdout
+        self._unread = bytearray()
+        self.seen: list[str] = []
+
+    async def tell(self, **line: Any) -> None:
+        """Write a line."""
+        await self._input.send_all(json.dumps(line).encode() + b"\n")
+
+    async def line(self) -> dict[str, Any]:
+        """Read a line.  A cancellation loses nothing."""
+        while True:
+            text, newline, _rest = self._unread.partition(b"\n")
+            if newline:
+                del self._unread[: len(text) + 1]
+                self.seen.append(text.decode())
+                found: dict[str, Any] = json.loads(text)
+                return found
+            more = await self._output.receive_some()
+            assert more, "the process has ended"
+            self._unread += more
+
+    async def lines(self) -> list[dict[str, Any]]:
+        """Read all lines until the process ends."""
+        async for more in self._output:
+            self._unread += more
+        found = self._unread.decode().splitlines()
+        self._unread.clear()
+        self.seen += found
+        return [json.loads(each) for each in found]
+
+    async def finish(self) -> int:
+        """Close its input and wait for its end."""
+        await self._input.aclose()
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def unread(self) -> str:
+        """Return what it has written and nobody has read."""
+        return self._unread.decode(errors="replace")
+
+    async def aclose(self) -> None:
+        """Kill it if it still runs, and collect the rest of its output."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._input.aclose()
+        async for more in self._output:
+            self._unread += more
+        await self._output.aclose()
+
+
+@asynccontextmanager
+async def peer_process(*command: str | Path, **environ: str) -> AsyncGenerator[PeerProcess]:
+    """Run a process for the time of the block.  If the block raises, what it wrote is noted."""
+    with tempfile.TemporaryFile() as log:
+        process = await trio.lowlevel.open_process(
+            [str(each) for each in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=os.environ | environ,
+        )
+        peer = PeerProcess(process)
+        try:
+            yield peer
+        except BaseException as error:
+            with trio.move_on_after(5, shield=True):
+                await peer.aclose()
+            log.seek(0)
+            error.add_note("\n".join([f"{command[1]} wrote:", *peer.seen, peer.unread()]))
+            error.add_note(f"and in its log:\n{log.read()[-20_000:].decode(errors='replace')}")
+            raise
+        finally:
+            with trio.move_on_after(5, shield=True):
+                await peer.aclose()
