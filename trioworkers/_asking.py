@@ -88,7 +88,8 @@ async def post(request: Request) -> None:
     bus.open_requests[request.id] = request
     if bus.watched:
         bus.tell(request.message())
-    route = cast("Responder | None", bus.route(request.target))
+    found: Any = bus.route(request.target)
+    route: Responder | None = found
     if route is None:
         request.end(UnknownWorkerError(request.target), JobStatus.ERROR)
     elif not route.offer(request):
@@ -100,12 +101,6 @@ async def post(request: Request) -> None:
             request.refuse("deadlock", " -> ".join(error.cycle))
         finally:
             request.sender = None
-
-
-async def wait_done(request: Request) -> None:
-    """Wait until `request` has its outcome."""
-    while request.outcome is None:
-        await wait_at(request.box, request.bus.waits, request, (request,))
 
 
 async def wait_at(
@@ -194,12 +189,13 @@ async def give_up(
 async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: Any) -> Any:
     """Send a request and wait for its outcome."""
     name, wanted = job_of(job)
-    request = new_request(
-        node, worker, name, payload, ReplyBox(keeping=False, waits=node.bus.waits)
-    )
+    waits = node.bus.waits
+    box = ReplyBox(keeping=False, waits=waits)
+    request = new_request(node, worker, name, payload, box)
     try:
         await post(request)
-        await wait_done(request)
+        while request.outcome is None:
+            await wait_at(box, waits, request, (request,))
     except BaseException as error:
         await withdraw(node, (request,), error)  # noqa: ASYNC102 - shielded, with a deadline
         raise

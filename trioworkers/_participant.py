@@ -39,7 +39,9 @@ class Participant:
 
     @property
     def _asking_node(self) -> Node:
-        node = self._open_node
+        node: Node | None = self._slot
+        if node is None or node.closed:
+            node = self._open_node
         node.bus.check_open()
         return node
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import trio
+from trio.lowlevel import reschedule
 
 __all__ = ["Mover", "Resource", "WaitGraph"]
 
@@ -49,7 +50,7 @@ class WaitGraph:
     def release(self, task: trio.lowlevel.Task) -> None:
         """Let `task` go on: from now on, not when it runs, it waits for nothing."""
         self.edges.pop(task, None)
-        trio.lowlevel.reschedule(task)
+        reschedule(task)
 
     def find_circle(self, task: trio.lowlevel.Task, resource: Resource) -> tuple[str, ...] | None:
         """Return the circle of names that would keep `task` waiting for `resource` for ever.
@@ -80,10 +81,10 @@ class WaitGraph:
         return _name_circle(resource, blockers, missing)
 
     def _goes_on(self, task: trio.lowlevel.Task, resource: Resource) -> bool:
-        """Tell the usual case, quickly: one other task that waits for nothing."""
+        """Tell the usual cases, quickly: no mover, or one other task that waits for nothing."""
         movers = resource.movers()[1]
         if len(movers) != 1 or movers[0] is task:
-            return False
+            return not movers
         mover = movers[0]
         return isinstance(mover, trio.lowlevel.Task) and mover not in self.edges
 
