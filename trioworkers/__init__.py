@@ -27,6 +27,7 @@ from ._values import Down as Down
 from ._values import JobEvent as JobEvent
 from ._values import JobGroupEvent as JobGroupEvent
 from ._values import Lagged as Lagged
+from ._values import LinkStatistics as LinkStatistics
 from ._values import MailboxStatistics as MailboxStatistics
 from ._values import Restart as Restart
 from ._values import RunnerStatistics as RunnerStatistics
@@ -41,6 +42,7 @@ from ._values import WorkerStatistics as WorkerStatistics
 from ._version import __version__ as __version__
 from ._worker import Worker as Worker
 from .abc import Instrument as Instrument
+from .abc import MessageSerializer as MessageSerializer
 from .abc import WorkerBus as WorkerBus
 from .errors import BackpressureDeadlockError as BackpressureDeadlockError
 from .errors import JobCancelledError as JobCancelledError
@@ -99,6 +101,7 @@ from .messages import BusWorkerRegistryMessage as BusWorkerRegistryMessage
 from .messages import FrameDirection as FrameDirection
 from .messages import JobStatus as JobStatus
 from .messages import message as message
+from .wire import JSONMessageSerializer as JSONMessageSerializer
 
 __all__ = [
     "Backoff",
@@ -142,6 +145,7 @@ __all__ = [
     "Down",
     "FrameDirection",
     "Instrument",
+    "JSONMessageSerializer",
     "Job",
     "JobCancelledError",
     "JobError",
@@ -155,10 +159,12 @@ __all__ = [
     "JobRemoteError",
     "JobStatus",
     "Lagged",
+    "LinkStatistics",
     "LocalBus",
     "LocalWireError",
     "MailboxFullError",
     "MailboxStatistics",
+    "MessageSerializer",
     "MessageTooBigError",
     "NameTakenError",
     "Overflow",

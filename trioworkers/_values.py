@@ -226,6 +226,19 @@ class WorkerStatistics:
 
 
 @attrs.frozen
+class LinkStatistics:
+    """What crosses the link of a proxy; counts since the connection was made."""
+
+    connected: bool = False
+    data_depth: int = 0
+    system_depth: int = 0
+    waiting_senders: int = 0
+    inbox_depth: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+@attrs.frozen
 class RunnerStatistics:
     """What one runner has done so far; `dead_letters` counts by reason."""
 

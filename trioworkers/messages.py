@@ -186,6 +186,20 @@ class BusFrameMessage(BusDataMessage):
     direction: FrameDirection
     bridge: str | None = None
 
+    def reply(self, frame: Any, direction: FrameDirection | None = None) -> BusFrameMessage:
+        """Return a message that answers this one: to its sender, over the same bridge.
+
+        Args:
+            frame: what to answer, an instance of a registered attrs class.
+            direction: None for the direction of this one.
+        """
+        return BusFrameMessage(
+            target=self.source,
+            frame=frame,
+            direction=self.direction if direction is None else direction,
+            bridge=self.bridge,
+        )
+
 
 @message
 class BusTTSSpeakMessage(BusDataMessage):

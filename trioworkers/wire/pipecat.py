@@ -292,9 +292,32 @@ class JSONMessageSerializer(MessageSerializer):
         frames: Iterable[type] = (),
         limits: Limits | None = None,
     ) -> None:
-        self._format = _format(tuple(messages), tuple(frames), limits or Limits())
+        self._messages = tuple(messages)
+        self._frames = tuple(frames)
+        self._format = _format(self._messages, self._frames, limits or Limits())
         self._ids = itertools.count()
         self._numbers: dict[type, int] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """What a message may be, at most."""
+        return self._format.limits
+
+    @property
+    def messages(self) -> Iterable[type[BusMessage]]:
+        """The message classes in the table: the package's own and those that were named."""
+        return self._format.table.messages.values()
+
+    def including(self, messages: Iterable[type[BusMessage]]) -> JSONMessageSerializer:
+        """Return a serializer for these classes too, which begins to count from 0.
+
+        Raises:
+            TypeError, ValueError: as when a serializer is made.
+        """
+        more = (cls for cls in messages if cls not in self._messages)
+        return JSONMessageSerializer(
+            messages=(*self._messages, *more), frames=self._frames, limits=self.limits
+        )
 
     def serialize(self, message: BusMessage) -> bytes:
         """Return `message` as one JSON text.  Numbers messages as Pipecat does, from 0.

@@ -1,0 +1,324 @@
+"""What a peer sends to the local worker, and the jobs it lets the worker do.
+
+Nothing here waits in the reader's step: what finds no room waits in a bounded inbox, which a task
+of its own empties in order.  What finds no room there either is lost, and said so: Pipecat's
+dialect has no way to slow the peer down.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import attrs
+import trio
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
+
+from .._requests import Outcome, ReplyBox, Request, Responder
+from .._tree import Node
+from .._values import DeadLetterReason, JobEvent
+from ..errors import (
+    BackpressureDeadlockError,
+    JobRemoteError,
+    LocalWireError,
+    MailboxFullError,
+    SystemLaneFullError,
+)
+from ..messages import (
+    BusCancelMessage,
+    BusCancelWorkerMessage,
+    BusEndMessage,
+    BusEndWorkerMessage,
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+    BusJobStreamStartMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateRequestMessage,
+    BusJobUpdateUrgentMessage,
+    BusMessage,
+)
+from ._outbox import Outbox, Packed
+from ._outcomes import error_outcome, response_of
+
+__all__ = ["Deliveries", "DeliveriesOwner"]
+
+logger = logging.getLogger("trioworkers")
+
+INBOX_CAPACITY = 1024
+"""How many messages of the peer wait for room in the local worker's mailbox."""
+
+INBOX_BYTES = 8 * 2**20
+"""How many bytes of them wait; one message may exceed it."""
+
+MAX_JOBS = 1024
+"""How many jobs one peer may have open at once."""
+
+_STREAM: dict[str, Callable[..., BusMessage]] = {
+    "stream_start": BusJobStreamStartMessage,
+    "stream_data": BusJobStreamDataMessage,
+    "stream_end": BusJobStreamEndMessage,
+}
+
+
+class DeliveriesOwner(Protocol):
+    """What deliveries ask of the portal they belong to."""
+
+    name: str
+    outbox: Outbox
+
+    @property
+    def path(self) -> str:
+        """Where the peer's worker is."""
+        ...
+
+    def pack(self, item: Any) -> Packed | None:
+        """Encode a message."""
+        ...
+
+
+class _Replies(ReplyBox):
+    """Where the events and the outcome of a peer's job go: over the link."""
+
+    __slots__ = ("_answered", "_deliveries", "request")
+
+    request: Request
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        super().__init__(keeping=False, waits=deliveries.bus.waits)
+        self._deliveries = deliveries
+        self._answered = False
+
+    def poke(self) -> None:
+        """Answer as soon as there is an outcome."""
+        if self.request.outcome is not None and not self._answered:
+            self._answered = True
+            self._deliveries.answer(self.request, self.request.outcome)
+
+    async def put(self, event: Any, urgent: bool = False) -> None:
+        """Send an event; waits while the outbox is full."""
+        await self._deliveries.send_event(self.request, event, urgent)
+
+
+class Deliveries:
+    """Hands a peer's messages to the local worker, and the worker's answers to the outbox."""
+
+    def __init__(self, owner: DeliveriesOwner, node: Node) -> None:
+        """Begin with nothing.
+
+        Args:
+            owner: the remote worker's place on this bus.
+            node: the proxy's place in the tree.
+        """
+        self._owner = owner
+        self._node = node
+        self.bus = node.bus
+        self.jobs: dict[str, Request] = {}
+        self._inbox: deque[tuple[Any, int]] = deque()
+        self._size = 0
+        # Whether the task that empties the inbox has a message in hand.
+        self._busy = False
+        self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many messages wait for room in the local worker's mailbox."""
+        return len(self._inbox) + self._busy
+
+    def receive(self, message: BusMessage, size: int) -> None:
+        """Take a message that may come in, and has the local worker as its target."""
+        if isinstance(message, BusJobRequestMessage):
+            self._request(message, size)
+        elif isinstance(message, BusJobCancelMessage):
+            request = self.jobs.get(message.job_id)
+            if request is not None:
+                request.cancel(message.reason, self._owner.path)
+        elif isinstance(message, BusEndMessage | BusEndWorkerMessage):
+            self._command(BusEndWorkerMessage, message)
+        elif isinstance(message, BusCancelMessage | BusCancelWorkerMessage):
+            self._command(BusCancelWorkerMessage, message)
+        else:
+            self._deliver(message, size)
+
+    def abandon(self, reason: str) -> None:
+        """Cancel the peer's jobs: nobody is there who wants to know."""
+        jobs, self.jobs = self.jobs, {}
+        for request in jobs.values():
+            request.late = True
+            request.cancel(f"the link is lost: {reason}", self._owner.path)
+        waiting, self._inbox, self._size = self._inbox, deque(), 0
+        for item, _ in waiting:
+            if isinstance(item, BusMessage):
+                self._lose(item, "link lost", reason)
+
+    def _lose(self, message: BusMessage, reason: DeadLetterReason, detail: str) -> None:
+        self.bus.dead_letter(message, reason, self._node.name, detail)
+
+    # Messages
+
+    def _command(
+        self,
+        kind: type[BusEndWorkerMessage | BusCancelWorkerMessage],
+        message: BusEndMessage | BusEndWorkerMessage | BusCancelMessage | BusCancelWorkerMessage,
+    ) -> None:
+        """Stop the local worker, and never more than that one."""
+        self.bus.send_nowait(
+            kind(source=message.source, target=message.target, reason=message.reason)
+        )
+
+    def _deliver(self, message: BusMessage, size: int) -> None:
+        """Hand a message to the local worker, or let it wait behind those that wait."""
+        if self._inbox or self._busy or isinstance(message, BusJobUpdateRequestMessage):
+            self._enqueue(message, size)
+            return
+        try:
+            self.bus.send_nowait(message)
+        except trio.WouldBlock:
+            self._enqueue(message, size)
+        except (MailboxFullError, SystemLaneFullError) as error:
+            self._lose(message, "overflow", str(error))
+
+    def _enqueue(self, item: Any, size: int) -> None:
+        if len(self._inbox) >= INBOX_CAPACITY or self._size >= INBOX_BYTES:
+            if isinstance(item, Request):
+                item.refuse("busy", "too many messages over this link wait for the worker")
+            else:
+                self._lose(item, "overflow", "too many messages over this link wait for the worker")
+            return
+        self._inbox.append((item, size))
+        self._size += size
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    async def run(self) -> None:
+        """Empty the inbox, in order, for ever."""
+        self._busy = False
+        while True:
+            while not self._inbox:
+                self._task = current_task()
+                await wait_task_rescheduled(self._abort)
+            item, size = self._inbox.popleft()
+            self._size -= size
+            self._busy = True
+            try:
+                await self._hand_over(item)
+            except (MailboxFullError, SystemLaneFullError, BackpressureDeadlockError) as error:
+                self._lose(item, "overflow", str(error))
+            except BaseException:
+                if isinstance(item, BusMessage):
+                    self._lose(item, "link lost", "it was waiting for room")
+                raise
+            finally:
+                self._busy = False
+
+    def _abort(self, _raise_cancel: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+    async def _hand_over(self, item: Any) -> None:
+        if isinstance(item, Request):
+            await self._post(item)
+        elif isinstance(item, BusJobUpdateRequestMessage):
+            await self.bus.send_internal(item)
+        else:
+            await self.bus.send(item)
+
+    # Jobs
+
+    def _request(self, message: BusJobRequestMessage, size: int) -> None:
+        if message.job_id in self.jobs:
+            self._lose(message, "refused", f"a job {message.job_id!r} is open already")
+            return
+        box = _Replies(self)
+        request = Request(
+            cast("Node", _Peer(self._owner.name, self._node.context)),
+            cast("str", message.target),
+            message.job_name or "",
+            message.payload,
+            box,
+        )
+        request.id = message.job_id
+        box.request = request
+        self.bus.tell(message)
+        if len(self.jobs) >= MAX_JOBS:
+            request.refuse("busy", f"{MAX_JOBS} jobs over this link are open")
+            return
+        self.jobs[request.id] = request
+        if self._inbox or self._busy or not self._offer(request):
+            self._enqueue(request, size)
+
+    def _offer(self, request: Request) -> bool:
+        """Offer a request to the local worker; False if it has to wait for room."""
+        route = cast("Responder | None", self.bus.route(request.target))
+        if route is None:
+            request.gone("it is not on the bus of its side")
+            return True
+        return route.offer(request)
+
+    async def _post(self, request: Request) -> None:
+        if request.outcome is not None or self._offer(request):
+            return
+        route = self.bus.route(request.target)
+        assert route is not None
+        assert route.mailbox is not None
+        request.sender = current_task()
+        try:
+            await self.bus.wait_for_room(route.mailbox, request)
+        except BackpressureDeadlockError as error:
+            request.refuse("deadlock", " -> ".join(error.cycle))
+        finally:
+            request.sender = None
+
+    async def send_event(self, request: Request, event: JobEvent, urgent: bool) -> None:
+        """Send an event of a job; waits while the outbox is full."""
+        head = {"source": request.target, "target": request.requester, "job_id": request.id}
+        make = _STREAM.get(event.type)
+        message: BusMessage
+        if make is not None:
+            message = make(**head, data=event.data)
+        elif urgent:
+            message = BusJobUpdateUrgentMessage(**head, update=event.data)
+        else:
+            message = BusJobUpdateMessage(**head, update=event.data)
+        if request.late:
+            self._lose(message, "late reply", "the link is lost")
+        elif not self._owner.outbox.put(message, 0.0):
+            await self.bus.wait_for_room(self._owner.outbox, message)
+
+    def answer(self, request: Request, outcome: Outcome) -> None:
+        """Send the outcome of a job, if the peer is still there."""
+        self.jobs.pop(request.id, None)
+        if request.late:
+            return
+        if isinstance(outcome.error, JobRemoteError):
+            # Its trace stays on this side.
+            logger.warning(
+                "job %r of %s failed for %s: %s",
+                request.name,
+                request.target,
+                self._owner.path,
+                outcome.error,
+                exc_info=outcome.error.__cause__,
+            )
+        self._owner.outbox.put_reply(self._pack_response(request, outcome))
+
+    def _pack_response(self, request: Request, outcome: Outcome) -> Packed:
+        packed: Packed | None = None
+        try:
+            packed = self._owner.pack(response_of(request, outcome))
+        except LocalWireError as error:
+            packed = self._owner.pack(response_of(request, error_outcome(request, error)))
+        assert packed is not None
+        return packed._replace(job=request.id)
+
+
+@attrs.frozen
+class _Peer:
+    """The requester beyond the link, as far as a request needs to know it."""
+
+    name: str
+    context: Any

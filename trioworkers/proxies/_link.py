@@ -1,0 +1,131 @@
+"""One connection of a proxy: the tasks between the socket and the portal.
+
+The reader always drains and never waits for anybody but the socket.  The writer alone owns the
+sending side: what is in the outbox together leaves together, and a sender that is cancelled
+cannot cut a frame.  A third task waits for room in the local worker's mailbox, and a fourth finds
+out whether a silent peer is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..errors import RemoteWireError
+from ._portal import Portal
+from ._transport import LinkClosed, Transport
+
+__all__ = ["Link"]
+
+WINDOW = 64 * 2**10
+"""How many bytes leave in one write at most; one message may exceed it."""
+
+CLOSE_SECONDS = 2.0
+"""How long the peer has for its part of an orderly close, and the last messages to leave."""
+
+
+class Link:
+    """Runs one connection until it is lost or closed."""
+
+    def __init__(self, portal: Portal, transport: Transport, heartbeat: float) -> None:
+        """Prepare to run.
+
+        Args:
+            portal: where messages come from and go to.
+            transport: the connection, whose handshake is done.
+            heartbeat: seconds between two looks at whether the peer is there, and for its answer.
+        """
+        self._portal = portal
+        self._transport = transport
+        self._heartbeat = heartbeat
+        self._end: LinkClosed | None = None
+        self._scope = trio.CancelScope()
+        self._writing = False
+        self._closing: tuple[int, str] | None = None
+        self._close_asked = trio.Event()
+
+    async def run(self) -> LinkClosed:
+        """Carry messages until the connection is over; return how it ended."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._until_lost, self._read)
+                    nursery.start_soon(self._until_lost, self._write)
+                    nursery.start_soon(self._until_lost, self._beat)
+                    nursery.start_soon(self._portal.deliveries.run)
+                    nursery.start_soon(self._close_in_order)
+        finally:
+            # Shielded, with a deadline.
+            await self._hang_up()  # noqa: ASYNC102
+        assert self._end is not None
+        return self._end
+
+    def close_soon(self, code: int, reason: str) -> None:
+        """Let what waits leave, then close the connection.  Harmless when that has begun."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._close_asked.set()
+
+    def _lose(self, end: LinkClosed) -> None:
+        if self._end is None:
+            self._end = end
+        self._scope.cancel(reason=f"the link is over: {end}")
+
+    async def _until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except LinkClosed as end:
+            self._lose(end)
+
+    async def _read(self) -> None:
+        while True:
+            frame = await self._transport.receive()
+            try:
+                self._portal.receive(frame)
+            except RemoteWireError as error:
+                await self._refuse(1008, f"too many unreadable messages, the last: {error}")
+
+    async def _refuse(self, code: int, reason: str) -> None:
+        # Begun before the close, so that the cut is the reason and not what the peer makes of it.
+        self._end = LinkClosed(code, reason, "us")
+        raise self._end
+
+    async def _write(self) -> None:
+        while True:
+            packed = await self._portal.outbox.take(WINDOW)
+            for each in packed:
+                self._portal.left(each)
+            self._writing = True
+            await self._transport.send([each.frame for each in packed])
+            self._writing = False
+            if self._closing is not None and self._portal.outbox.empty:
+                raise LinkClosed(*self._closing, "us")
+
+    async def _beat(self) -> None:
+        if not self._transport.can_ping:
+            return
+        while True:
+            await trio.sleep(self._heartbeat)
+            with trio.move_on_after(self._heartbeat) as scope:
+                await self._transport.ping()
+            if scope.cancelled_caught:
+                seconds = self._heartbeat
+                raise LinkClosed(1006, f"no answer to a ping for {seconds} s", "network")
+
+    async def _close_in_order(self) -> None:
+        await self._close_asked.wait()
+        assert self._closing is not None
+        if self._writing or not self._portal.outbox.empty:
+            # The writer ends it when nothing is left to leave.
+            await trio.sleep(CLOSE_SECONDS)
+        self._lose(LinkClosed(*self._closing, "us"))
+
+    async def _hang_up(self) -> None:
+        """Close the connection: with a handshake if it is whole, within a bound in any case."""
+        end = self._end or LinkClosed(1001, "the proxy was cancelled", "us")
+        self._end = end
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
+            if not self._writing and end.by == "us":
+                await self._transport.close(end.code, end.reason)
+        await self._transport.abort()

@@ -1,0 +1,221 @@
+"""What waits to leave over the link of a proxy.
+
+An intake of the bus, like a mailbox: what is for the worker beyond the link is queued here.  Each
+message is encoded in its sender's step, so what cannot cross is an error there.  While there is
+no link the outbox takes nothing, and senders wait as for a full lane.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import trio
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
+
+from .. import _clock
+from .._mailbox import Overflow
+from .._values import DeadLetterReason
+from .._waits import Mover
+from ..errors import LocalWireError, SystemLaneFullError
+from ..messages import BusSystemMessage
+from ..wire.lanes import Lanes
+
+__all__ = ["Outbox", "OutboxOwner", "Packed"]
+
+CAPACITY = 256
+"""How many messages wait in the data lane before their senders do."""
+
+BYTES = 4 * 2**20
+"""How many bytes wait in both lanes before senders do; one message may exceed it."""
+
+SYSTEM_LIMIT = 10_000
+"""The hard cap of the system lane, which never makes a sender wait."""
+
+
+class Packed(NamedTuple):
+    """A message, or an open request, and the frame that says it."""
+
+    item: Any
+    frame: bytes
+    job: str | None
+    urgent: bool
+
+
+class OutboxOwner(Protocol):
+    """What an outbox asks of the portal it belongs to."""
+
+    def pack(self, item: Any) -> Packed | None:
+        """Encode a message or request; None if it may not cross, which was reported then."""
+        ...
+
+    def reject(self, item: Any, reason: DeadLetterReason, detail: str = "") -> None:
+        """Take what will not leave."""
+        ...
+
+    def outbox_movers(self) -> Sequence[Mover]:
+        """Return who must move before the outbox takes anything."""
+        ...
+
+
+class Outbox:
+    """Two lanes that one writer task empties."""
+
+    overflow: Overflow = "wait"
+
+    def __init__(self, name: str, owner: OutboxOwner, release: Callable[[Any], None]) -> None:
+        """Begin without a link.
+
+        Args:
+            name: the worker beyond the link.
+            owner: encodes, and takes what does not leave.
+            release: ends the wait of a sender.
+        """
+        self.name: str = name
+        self.dropped: int = 0
+        self.waiting: OrderedDict[Any, Any] | None = None
+        self._owner = owner
+        self._release = release
+        self._lanes: Lanes[Packed] = Lanes()
+        self._linked = False
+        self._closed = False
+        self._writer: trio.lowlevel.Task | None = None
+
+    # As an intake of the bus
+
+    @property
+    def full(self) -> bool:
+        """Whether a sender has to wait: there is no room, or no link."""
+        lanes = self._lanes
+        return not self._linked or lanes.data_depth >= CAPACITY or lanes.size >= BYTES
+
+    def put(self, item: Any, now: float) -> bool:
+        """Queue a message, an event of a job, or an open request; False if there is no room.
+
+        Raises:
+            LocalWireError: it cannot cross.
+        """
+        del now
+        if self._closed:
+            self._owner.reject(item, "stopped")
+            return True
+        packed = self._owner.pack(item)
+        if packed is None:
+            return True
+        if self.full and not packed.urgent:
+            return False
+        self._append(packed)
+        return True
+
+    def put_system(self, message: BusSystemMessage) -> None:
+        """Queue a system message, link or not.
+
+        Raises:
+            LocalWireError: it cannot cross.
+            SystemLaneFullError: the hard cap is reached.
+        """
+        if self._closed:
+            self._owner.reject(message, "stopped")
+            return
+        packed = self._owner.pack(message)
+        if packed is None:
+            return
+        if self._lanes.system_depth >= SYSTEM_LIMIT:
+            raise SystemLaneFullError(self.name, SYSTEM_LIMIT)
+        self._append(packed._replace(urgent=True))
+
+    def put_reply(self, packed: Packed) -> None:
+        """Queue the last word on a job of the peer's: there are as many as the peer has jobs."""
+        if self._linked:
+            self._append(packed)
+
+    def wait(self, ticket: Any, item: Any) -> None:
+        """Note that `ticket` waits until `item` has entered; `del waiting[ticket]` undoes it."""
+        if self.waiting is None:
+            self.waiting = OrderedDict()
+        self.waiting[ticket] = item
+
+    def wait_label(self) -> str:
+        """Return the name of the worker beyond the link."""
+        return self.name
+
+    def movers(self) -> tuple[bool, Sequence[Mover]]:
+        """Return who must move before there is room: nobody here, once there is a link."""
+        return False, self._owner.outbox_movers()
+
+    # The link
+
+    def connect(self) -> None:
+        """Begin to take messages: there is a link."""
+        self._linked = True
+        self._hand_over()
+        self._wake()
+
+    def disconnect(self) -> list[Any]:
+        """Take no more messages; return what did not leave.  Who waits goes on waiting."""
+        self._linked = False
+        return [packed.item for packed in self._lanes.clear()]
+
+    def close(self) -> None:
+        """Take nothing for good, and let go of everybody who waits."""
+        self._closed = True
+        for item in self.disconnect():
+            self._owner.reject(item, "stopped")
+        while self.waiting:
+            ticket, item = self.waiting.popitem(last=False)
+            self._release(ticket)
+            self._owner.reject(item, "stopped")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to leave."""
+        return not self._lanes and not self.waiting
+
+    def depths(self) -> tuple[int, int]:
+        """Return how many messages wait in the data and in the system lane."""
+        return self._lanes.data_depth, self._lanes.system_depth
+
+    async def take(self, window: int) -> list[Packed]:
+        """Wait until something is to leave, and take up to `window` bytes of it."""
+        while not self._lanes:
+            self._writer = current_task()
+            await wait_task_rescheduled(self._abort)
+        taken: list[Packed] = []
+        while window > 0 and (packed := self._lanes.take()) is not None:
+            taken.append(packed)
+            window -= len(packed.frame)
+        self._hand_over()
+        return taken
+
+    def withdraw(self, request: Any) -> bool:
+        """Take a request out again; False if it has left already."""
+        removed = self._lanes.remove(lambda packed: packed.item is request)
+        if removed:
+            self._hand_over()
+        return removed
+
+    def _append(self, packed: Packed) -> None:
+        put = self._lanes.put_urgent if packed.urgent else self._lanes.put
+        put(packed, len(packed.frame), packed.job)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._writer is not None and self._lanes:
+            writer, self._writer = self._writer, None
+            trio.lowlevel.reschedule(writer)
+
+    def _abort(self, _raise_cancel: object) -> Abort:
+        self._writer = None
+        return Abort.SUCCEEDED
+
+    def _hand_over(self) -> None:
+        """Let what waits enter while there is room, in the order of waiting."""
+        while self.waiting and not self.full:
+            ticket, item = self.waiting.popitem(last=False)
+            self._release(ticket)
+            try:
+                # As it was when its sender was let wait; it may have been changed meanwhile.
+                self.put(item, _clock.slice_clock())
+            except LocalWireError as error:
+                self._owner.reject(item, "refused", str(error))

@@ -1,0 +1,121 @@
+"""The proxy that is connected to: one for each connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import trio
+
+from .._worker import WorkerEvent
+from ..abc import MessageSerializer
+from ..messages import BusMessage
+from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
+from ._transport import LinkClosed, Transport
+from .policy import ProxyPolicy
+from .transports import transport_for
+
+__all__ = ["WebSocketProxyServer"]
+
+H = TypeVar("H", bound=Callable[..., Awaitable[object]])
+
+ServerEvent: TypeAlias = WorkerEvent | Literal["on_client_connected", "on_client_disconnected"]
+_OWN_EVENTS = frozenset({"on_client_connected", "on_client_disconnected"})
+
+
+class WebSocketProxyServer(WebSocketProxy):
+    """Bridges a local worker to one in the process that has connected.
+
+    Lives as long as its connection: when that is over, the proxy stops.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        websocket: Any,
+        worker_name: str,
+        remote_worker_name: str,
+        forward_messages: Iterable[type[BusMessage]] = (),
+        accept: Iterable[type[BusMessage]] | None = None,
+        serializer: MessageSerializer | None = None,
+        active: bool = True,
+        dialect: Literal["auto", "pipecat"] = "auto",
+        heartbeat: float = HEARTBEAT,
+        bus: None = None,
+    ) -> None:
+        """Make a proxy for one connection; add it to a runner like any worker.
+
+        Args:
+            name: the proxy's own.
+            websocket: what `serve_proxies` gives to `build`; or a connection or request of
+                trio-websocket, a Starlette or FastAPI `WebSocket`, or Quart's `websocket`; accepted
+                or not yet.
+            worker_name: the worker on this bus that the peer may talk to.
+            remote_worker_name: the worker on the other side.  That name is taken on this bus.
+            forward_messages: types that cross without a target too, and the session control that
+                may cross.
+            accept: if given, only these types come in.
+            serializer: how messages are written, and which; by default Pipecat's JSON.  The types
+                in `forward_messages` and those that the local worker handles are known anyway.
+            active: take the connection at the start already.
+            dialect: how the two sides talk; `"auto"` takes what the peer speaks.
+            heartbeat: seconds after which a silent peer is asked whether it is there, and which it
+                has to answer.  Not under ASGI, where it is the server's business.
+            bus: not to be passed: a proxy gets its bus from the runner it is added to.
+
+        Raises:
+            TypeError: an argument is of the wrong type.
+            ValueError: a name is impossible.
+        """
+        refuse_bus(bus, type(self))
+        check_dialect(dialect, ("auto", "pipecat"))
+        policy = ProxyPolicy(
+            worker_name, remote_worker_name, forward_messages=forward_messages, accept=accept
+        )
+        super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
+        self._transport: Transport = transport_for(websocket)
+
+    # Hooks
+
+    async def on_client_connected(self, websocket: Any) -> None:
+        """React to the connection, before its first message."""
+
+    async def on_client_disconnected(self, websocket: Any) -> None:
+        """React to the end of the connection, however it ended."""
+
+    def event_handler(self, event: ServerEvent) -> Callable[[H], H]:
+        """Add a handler to a hook of this one object, as `Worker.event_handler` does."""
+        return super().event_handler(cast("WorkerEvent", event))
+
+    @classmethod
+    def _events(cls) -> frozenset[str]:
+        return super()._events() | _OWN_EVENTS
+
+    async def _greeted(self, websocket: Any) -> None:
+        await self._call_hook("on_client_connected", websocket)
+
+    async def _parted(self, websocket: Any) -> None:
+        await self._call_hook("on_client_disconnected", websocket)
+
+    # The connection
+
+    async def _stay_connected(self) -> None:
+        try:
+            end = await self._accept()
+            if end is None:
+                end = await self._serve_link(self._transport)
+        finally:
+            with self.cleanup():
+                await self._transport.abort()
+        await self.stop(f"the link is lost: {end}")
+
+    async def _accept(self) -> LinkClosed | None:
+        """Answer the opening handshake; return why there is no connection, or None."""
+        with trio.move_on_after(HANDSHAKE_SECONDS):
+            try:
+                await self._transport.accept()
+            except LinkClosed as end:
+                return end
+            return None
+        return LinkClosed(1006, f"no handshake within {HANDSHAKE_SECONDS} s", "network")
