@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-__all__ = ["LinkClosed", "Transport"]
+__all__ = ["LinkClosed", "Transport", "again", "check_offered"]
 
 
 class LinkClosed(Exception):
@@ -26,6 +26,11 @@ class LinkClosed(Exception):
         self.code: int = code
         self.reason: str = reason
         self.by: Literal["peer", "us", "network"] = by
+
+
+def again(end: LinkClosed | None) -> LinkClosed:
+    """Tell the same once more; an exception that is raised twice collects tracebacks."""
+    return LinkClosed() if end is None else LinkClosed(end.code, end.reason, end.by)
 
 
 class Transport(ABC):

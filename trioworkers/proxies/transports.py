@@ -6,27 +6,53 @@ imported here: an object of theirs can only exist if they are.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from ._transport import LinkClosed, Transport
+from trio_websocket import WebSocketConnection, WebSocketRequest
 
-__all__ = ["LinkClosed", "Transport", "transport_for"]
+from ._asgi import QuartTransport, StarletteTransport
+from ._incoming import IncomingConnection
+from ._transport import LinkClosed, Transport
+from ._trio_websocket import TrioTransport
+
+__all__ = ["IncomingConnection", "LinkClosed", "Transport", "transport_for"]
 
 
 def transport_for(websocket: Any) -> Transport:
-    """Recognise a WebSocket connection, and wrap it.
+    """Recognise a WebSocket connection, and wrap it.  Call it once for each connection.
 
     Args:
         websocket: what `serve_proxies` gives to `build`; or a `WebSocketRequest` or
             `WebSocketConnection` of trio-websocket, a `WebSocket` of Starlette or FastAPI, or
-            Quart's `websocket`; accepted or not yet.  Or a `Transport`, which is returned.
+            Quart's `websocket`, in its handler; accepted or not yet.  Or a `Transport`, which is
+            returned.
 
     Raises:
         TypeError: it is something else.
+        RuntimeError: it is Quart's `websocket`, and this is no handler of Quart's.
     """
+    local = _found("werkzeug.local", "LocalProxy")
+    if local is not None and type(websocket) is local:
+        websocket = websocket._get_current_object()
     if isinstance(websocket, Transport):
         return websocket
+    if isinstance(websocket, IncomingConnection):
+        return websocket.transport
+    if isinstance(websocket, WebSocketConnection | WebSocketRequest):
+        return TrioTransport(websocket)
+    starlette = _found("starlette.websockets", "WebSocket")
+    if starlette is not None and isinstance(websocket, starlette):
+        return StarletteTransport(websocket)
+    quart = _found("quart.wrappers.websocket", "Websocket")
+    if quart is not None and isinstance(websocket, quart):
+        return QuartTransport(websocket)
     raise TypeError(
-        f"websocket must be a WebSocket connection of trio-websocket, Starlette, FastAPI or Quart, "
+        "websocket must be a WebSocket connection of trio-websocket, Starlette, FastAPI or Quart, "
         f"or what serve_proxies() gives to build(), not {websocket!r}"
     )
+
+
+def _found(module: str, name: str) -> Any:
+    """Return a class of a module that somebody has imported; else None."""
+    return getattr(sys.modules.get(module), name, None)

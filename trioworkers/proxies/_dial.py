@@ -1,0 +1,203 @@
+"""Opening a connection to a WebSocket URL."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from ..errors import RemoteWireError
+from ._line import Line
+from ._shared_stream import READ
+from ._trio_websocket import TrioTransport
+
+__all__ = ["Address", "check_headers", "open_client_transport", "parse_url"]
+
+_PORTS = {"ws": 80, "wss": 443}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = {"host", "connection", "upgrade"}
+
+
+@attrs.frozen
+class Address:
+    """Where a WebSocket URL leads."""
+
+    host: str
+    port: int
+    resource: str
+    secure: bool
+
+    @property
+    def authority(self) -> str:
+        """The host, with the port unless it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = _PORTS["wss" if self.secure else "ws"]
+        return host if self.port == usual else f"{host}:{self.port}"
+
+
+def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
+    """Take a WebSocket URL apart.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it is no URL like `ws://host:8765/path` or `wss://host/path`; or `ssl_context`
+            is given and it is not secure.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {url!r}")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"url {url!r} may have visible ASCII characters only: quote the others")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"url {url!r}: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+        raise ValueError(f"url {url!r} must look like ws://host:8765/path or wss://host/path")
+    if "@" in parts.netloc:
+        # Not shown: it has a password in it.
+        raise ValueError("url must not have a user and password in it: use headers=")
+    if parts.fragment:
+        raise ValueError(f"url {url!r} must have no fragment: leave out what is behind the '#'")
+    secure = parts.scheme == "wss"
+    if ssl_context is not None and not secure:
+        raise ValueError(f"url {url!r} is not secure, but ssl_context is given: use wss://")
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Address(parts.hostname, port or _PORTS[parts.scheme], resource, secure)
+
+
+def check_headers(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
+    """Check headers for the opening handshake, and write them as bytes.
+
+    Raises:
+        TypeError: they are no mapping of strings.
+        ValueError: a name or value is not allowed in HTTP, or the handshake has it already.
+    """
+    if headers is None:
+        return []
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a mapping of strings, not a {type(headers).__name__}")
+    return [_header(name, value) for name, value in headers.items()]
+
+
+def _header(name: object, value: object) -> tuple[bytes, bytes]:
+    # Values are not shown: they may be secrets.
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"header {name!r} and its value must be str")
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a header")
+    if name.lower() in _OURS or name.lower().startswith("sec-websocket-"):
+        raise ValueError(f"header {name!r} belongs to the handshake and cannot be given")
+    try:
+        raw = value.strip(" \t").encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"the value of header {name!r} has characters outside latin-1") from None
+    if any(byte < 0x20 or byte == 0x7F for byte in raw.replace(b"\t", b"")):
+        raise ValueError(f"the value of header {name!r} has control characters")
+    return name.encode("ascii"), raw
+
+
+async def open_client_transport(
+    url: str,
+    *,
+    nursery: trio.Nursery,
+    headers: Mapping[str, str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    subprotocols: Sequence[str] = (),
+    max_message_size: int = 1_048_576,
+) -> TrioTransport:
+    """Open a WebSocket connection, and return it when the server has accepted.
+
+    A checkpoint; takes any time, so bound it.  Cancelled or failed, it leaves nothing behind.
+
+    Args:
+        url: `ws://host:port/path`, or `wss://` for TLS.
+        nursery: where the connection is read.  It does not end before the connection has: close
+            or abort it inside.  When the nursery is cancelled, the connection is still read for up
+            to 10 seconds, so that it can be closed in an orderly way.
+        headers: to send with the opening handshake.
+        ssl_context: for `wss://`; None means one with the system's trust store.
+        subprotocols: to offer.
+        max_message_size: in bytes; a longer message closes the connection with 1009.
+
+    Raises:
+        OSError: there is no connection, or TLS failed (`ssl.SSLError` is one).
+        RemoteWireError: the server answered, but did not accept.
+        TypeError: an argument is of a wrong type.
+        ValueError: the URL or a header is not allowed.
+    """
+    address = parse_url(url, ssl_context)
+    extra = check_headers(headers)
+    stream = await _connect(address, ssl_context)
+    line = Line(stream, nursery)
+
+    async def wrap(reader_nursery: trio.Nursery) -> WebSocketConnection:
+        return await wrap_client_stream(
+            reader_nursery,
+            line.stream,  # type: ignore[arg-type] # any stream will do
+            address.authority,
+            address.resource,
+            subprotocols=subprotocols,
+            extra_headers=extra,
+            max_message_size=max_message_size,
+            receive_buffer_size=READ,
+        )
+
+    try:
+        connection = await line.shake_hands(wrap)
+    except ConnectionRejected as refusal:
+        await line.abort()
+        raise RemoteWireError(_refusal(address, refusal)) from None
+    except Exception as error:
+        await line.abort()
+        if line.stream.eof:
+            raise ConnectionResetError(
+                f"{address.authority} closed the connection during the opening handshake"
+            ) from None
+        raise RemoteWireError(
+            f"{address.authority} did not answer as a WebSocket server does: check the port and "
+            "the path"
+        ) from error
+    except BaseException:
+        await line.abort()
+        raise
+    nursery.start_soon(line.limit_reader)
+    return TrioTransport(connection, line, tuple(subprotocols))
+
+
+async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
+    tcp = await trio.open_tcp_stream(address.host, address.port)
+    if not address.secure:
+        return tcp
+    try:
+        stream = trio.SSLStream(
+            tcp,
+            ssl_context or ssl.create_default_context(),
+            server_hostname=address.host,
+            https_compatible=True,
+        )
+        await stream.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(tcp)
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise error.__cause__ from None
+        raise ConnectionResetError(
+            f"{address.authority} closed the connection during the TLS handshake"
+        ) from None
+    except BaseException:
+        await trio.aclose_forcefully(tcp)
+        raise
+    return stream
+
+
+def _refusal(address: Address, refusal: ConnectionRejected) -> str:
+    text = f"{address.authority}{address.resource.partition('?')[0]} refused the connection: "
+    text += f"HTTP status {refusal.status_code}"
+    body = (refusal.body or b"")[:200].decode("utf-8", "replace")
+    body = " ".join("".join(c if c.isprintable() else " " for c in body).split())
+    return f"{text}, {body!r}" if body else text

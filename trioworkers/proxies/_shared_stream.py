@@ -1,0 +1,118 @@
+"""A byte stream that several tasks write to, each in whole pieces.
+
+trio-websocket writes a frame at a time, and keeps its writers apart with a lock of its own.  Our
+sender puts many frames into one write, past trio-websocket, so the lock has to be here: below both.
+As everybody writes whole frames, pongs and close frames fall between ours and never into them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+__all__ = ["SharedStream", "peer_name"]
+
+READ = 65_536
+
+
+class SharedStream(trio.abc.Stream):
+    """Wraps a stream for any number of writers and one reader.
+
+    A write that was cancelled or failed has perhaps sent a part of a frame, and whatever followed
+    would be taken for the rest of it: so all later ones fail.
+
+    Args:
+        stream: what to wrap; this object owns it.
+        receive_limit: how many bytes may come in before `unlimit` is called.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, receive_limit: int) -> None:
+        self._stream = stream
+        # Those who wait here are trio-websocket's reader, and the few that send, ping or close.
+        self._lock = trio.StrictFIFOLock()
+        self._cut = False
+        self._credit: int | None = receive_limit
+        self.eof: bool = False
+        self.peer: str = peer_name(stream)
+
+    def __repr__(self) -> str:
+        return f"<SharedStream {self.peer}>"
+
+    def unlimit(self) -> None:
+        """Let any number of bytes in: from now on the frames' own limits hold."""
+        self._credit = None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`, after what others are writing.  A checkpoint.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken, or an earlier write was cut off.
+            trio.ClosedResourceError: the stream was closed.
+        """
+        async with self._lock:
+            if self._cut:
+                raise trio.BrokenResourceError("an earlier write was cut off in the middle")
+            self._cut = True
+            await self._stream.send_all(data)
+            self._cut = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a write might go through at once.  A checkpoint."""
+        async with self._lock:
+            await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Return the next bytes, or none at the end of the stream.  A checkpoint.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken, or there was too much.
+            trio.ClosedResourceError: the stream was closed.
+        """
+        data = await self._stream.receive_some(max_bytes)
+        if not data:
+            self.eof = True
+        if self._credit is not None:
+            self._credit -= len(data)
+            if self._credit < 0:
+                raise trio.BrokenResourceError("the opening handshake is too long")
+        return data
+
+    async def linger(self) -> None:
+        """Read on, to nobody, until the peer has closed its end.  A checkpoint; takes any time.
+
+        A socket that is closed with unread bytes in it takes back what the peer has not read yet.
+        """
+        try:
+            if isinstance(self._stream, trio.abc.HalfCloseableStream):
+                await self._stream.send_eof()
+            while await self._stream.receive_some(READ):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass
+
+    async def aclose(self) -> None:
+        """Close the stream.  A checkpoint; cancelled, it is closed all the same."""
+        await self._stream.aclose()
+
+
+def peer_name(stream: trio.abc.Stream) -> str:
+    """Name the other end of a stream, for logs."""
+    inner: Any = stream
+    while isinstance(inner, trio.SSLStream):
+        inner = inner.transport_stream  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(inner, trio.SocketStream):
+        try:
+            return address_name(inner.socket.getpeername())
+        except OSError:
+            return "a peer that has gone"
+    return type(stream).__name__
+
+
+def address_name(address: Any) -> str:
+    """Write a socket's address as `host:port`."""
+    match address:
+        case [host, port, *_]:
+            return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        case _:
+            return str(address) or "a local socket"

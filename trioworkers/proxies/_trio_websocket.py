@@ -1,0 +1,188 @@
+"""Connections of trio-websocket: our own, on both sides, and those that a program brings along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import trio
+from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, WebSocketRequest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage
+from wsproto.utilities import LocalProtocolError
+
+from ._line import Line
+from ._shared_stream import address_name
+from ._transport import LinkClosed, Transport, again, check_offered
+
+__all__ = ["TrioTransport"]
+
+# trio-websocket lets these out where its own state and that of the protocol below differ.
+_ENDED = (
+    ConnectionClosed,
+    LocalProtocolError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
+TOO_BIG = 1009
+
+
+class TrioTransport(Transport):
+    """A connection of trio-websocket, or a request for one.
+
+    Args:
+        websocket: the connection, or the request.
+        line: what is under it, if we have made it.
+        offers: on a client, the subprotocols asked for.
+    """
+
+    can_ping: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        websocket: WebSocketConnection | WebSocketRequest,
+        line: Line | None = None,
+        offers: tuple[str, ...] | None = None,
+    ) -> None:
+        self._request: WebSocketRequest | None = None
+        self._connection: WebSocketConnection | None = None
+        self._line = line
+        self._said: LinkClosed | None = None
+        self._writer: Connection | None = None
+        if isinstance(websocket, WebSocketRequest):
+            self._request = websocket
+            self.offers = websocket.proposed_subprotocols
+        else:
+            self.offers = offers
+            self._connect(websocket)
+        self.websocket = websocket
+        self.peer = line.stream.peer if line else _remote(websocket)
+
+    def _connect(self, connection: WebSocketConnection) -> None:
+        self.websocket = self._connection = connection
+        self.subprotocol = connection.subprotocol
+        if self._line is not None:
+            kind = ConnectionType.CLIENT if connection.is_client else ConnectionType.SERVER
+            self._writer = Connection(kind)
+            self._line.stream.unlimit()
+
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """Answer the request, if it is one."""
+        if self._request is None:
+            await trio.lowlevel.checkpoint()
+            return
+        check_offered(subprotocol, self.offers)
+        request, self._request = self._request, None
+        try:
+            connection = await request.accept(subprotocol=subprotocol)
+        except _ENDED as error:
+            raise self._ended() from error
+        self._connect(connection)
+
+    async def receive(self) -> bytes | str:
+        """Return the next message."""
+        connection = await self._accepted()
+        try:
+            return await connection.get_message()
+        except ConnectionClosed:
+            raise self._ended() from None
+
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Send binary messages; in one write, if the stream below is ours."""
+        connection = await self._accepted()
+        try:
+            if self._line is None or self._writer is None:
+                for frame in frames:
+                    await connection.send_message(frame)
+            elif connection.closed:
+                # From here on a close frame has been written, or waits for its turn.
+                raise ConnectionClosed(connection.closed)
+            else:
+                write = self._writer.send
+                data = [write(BytesMessage(data=frame)) for frame in frames]
+                await self._line.stream.send_all(data[0] if len(data) == 1 else b"".join(data))
+        except _ENDED as error:
+            raise self._ended() from error
+
+    async def ping(self) -> None:
+        """Wait for a pong."""
+        connection = await self._accepted()
+        try:
+            await connection.ping()
+        except _ENDED as error:
+            raise self._ended() from error
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a handshake; a request that was not accepted is rejected."""
+        try:
+            if self._connection is not None:
+                if self._connection.closed is None:
+                    self._said = self._said or LinkClosed(code, reason, "us")
+                await self._connection.aclose(code, reason or None)
+                await self._finish(self._connection)
+            elif self._request is not None:
+                self._said = self._said or LinkClosed(code, reason, "us")
+                request, self._request = self._request, None
+                await request.reject(403)
+        except _ENDED:
+            pass
+
+    async def _finish(self, connection: WebSocketConnection) -> None:
+        """Wait until the peer has closed its end, if the peer or trio-websocket began with it."""
+        if self._line is None:
+            return
+        await self._line.done.wait()
+        if connection.closed and connection.closed.code == TOO_BIG and not _by_peer(connection):
+            await self._line.stream.linger()
+
+    async def abort(self) -> None:
+        """Drop the connection."""
+        self._said = self._said or LinkClosed(reason="dropped", by="us")
+        if self._line is not None:
+            await self._line.abort()
+            return
+        holder = self._connection or getattr(self.websocket, "_connection", None)
+        # Its own aclose() leaves the socket open, and a task at it, once a peer has begun to close.
+        stream = getattr(holder, "_stream", None)
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+        elif holder is not None:  # pragma: no cover - another version of trio-websocket
+            await trio.aclose_forcefully(holder)
+
+    async def _accepted(self) -> WebSocketConnection:
+        if self._connection is None:
+            await self.accept()
+        if self._connection is None:
+            raise self._ended()
+        return self._connection
+
+    def _ended(self) -> LinkClosed:
+        """Tell how the connection has ended: always the same, but as a new exception."""
+        if self.lost is None:
+            self.lost = self._said or self._diagnose()
+        return again(self.lost)
+
+    def _diagnose(self) -> LinkClosed:
+        closed: CloseReason | None = self._connection.closed if self._connection else None
+        if closed is None or closed.code == 1006:
+            crash = self._line.crash if self._line else None
+            return LinkClosed(reason="" if crash is None else f"{type(crash).__name__}: {crash}")
+        by_peer = self._connection is not None and _by_peer(self._connection)
+        return LinkClosed(closed.code, closed.reason or "", "peer" if by_peer else "us")
+
+
+def _by_peer(connection: WebSocketConnection) -> bool:
+    """Tell whether the close code is the peer's, and not what trio-websocket says about it."""
+    said = getattr(connection, "_for_testing_peer_closed_connection", None)
+    return said is None or said.is_set()
+
+
+def _remote(websocket: WebSocketConnection | WebSocketRequest) -> str:
+    try:
+        remote = websocket.remote
+    except (OSError, ValueError):
+        return "a peer that has gone"
+    if isinstance(remote, str):
+        return remote
+    return address_name((str(remote.address), remote.port))
