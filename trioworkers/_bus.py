@@ -27,7 +27,7 @@ from . import _clock
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
-from ._values import DeadLetter, DeadLetterReason, Lagged
+from ._values import DeadLetter, DeadLetterReason, Lagged, excerpt
 from ._waits import WaitGraph
 from .abc import WorkerBus
 from .errors import (
@@ -577,7 +577,7 @@ class LocalBus(WorkerBus):
                 "dead letter (%s) for %s: %s; further ones of this kind are only counted",
                 f"{reason}: {detail}" if detail else reason,
                 worker or "everybody",
-                _excerpt(message),
+                excerpt(message),
             )
         for stream in self._letter_streams:
             stream.push(letter)
@@ -681,12 +681,6 @@ def _source(message: BusMessage) -> str:
 def _check_target(message: BusMessage) -> None:
     if message.target is not None and not isinstance(message.target, str):
         raise _no_target(message)
-
-
-def _excerpt(message: BusMessage) -> str:
-    """Show a message in a log line; what a peer sent may be long."""
-    text = repr(message)
-    return text if len(text) <= 500 else f"{text[:500]}..."
 
 
 def _no_target(message: BusMessage) -> TypeError:

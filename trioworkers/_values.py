@@ -28,6 +28,12 @@ DeadLetterReason: TypeAlias = Literal[
 ]
 
 
+def excerpt(value: object, length: int = 500) -> str:
+    """Show a value in a log line; what a peer sent may be long."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def safe_text(value: object) -> str:
     """Return `str(value)`, also of a foreign object whose `__str__` raises."""
     try:

@@ -55,7 +55,25 @@ _SETTINGS = ("strategy", "max_restarts", "period", "backoff")
 _EVENTS: frozenset[str] = frozenset(get_args(WorkerEvent))
 
 
-class Worker(Participant):
+class _Placed:
+    """What a worker is told of its place on the bus; for those that stand for others beyond it."""
+
+    # Whether a runner without any other root has nothing to do.
+    _is_edge: ClassVar[bool] = False
+
+    def _entered_bus(self, node: Slot) -> None:
+        """Take note that the worker got its place on a bus."""
+
+    def _left_bus(self, node: Slot) -> None:
+        """Take note that it lost its place."""
+
+    def _is_drained(self, node: Slot) -> bool:
+        """Tell whether an ending worker has nothing left to do; it is asked again when woken."""
+        del node
+        return True
+
+
+class Worker(_Placed, Participant):
     """An actor: a trio task with a mailbox, handlers, jobs and children.
 
     Mark methods with `@handles(MessageType)` and `@job()`, override the `on_...` hooks.  Data
@@ -199,21 +217,6 @@ class Worker(Participant):
         return getattr(type(self), event) is not getattr(Worker, event) or event in (
             self._event_handlers or ()
         )
-
-    # What a worker beyond a link needs, see `proxies`
-
-    # Whether a runner without any other root has nothing to do.
-    _is_edge: ClassVar[bool] = False
-
-    def _entered_bus(self, node: Slot) -> None:
-        """Take note that the worker got its place on a bus."""
-
-    def _left_bus(self, node: Slot) -> None:
-        """Take note that it lost its place."""
-
-    def _is_drained(self, node: Slot) -> bool:
-        """Tell whether an ending worker has nothing left to do; it is asked again when woken."""
-        return True
 
     # What a worker is
 
