@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
+import trio
+from trio_websocket import WebSocketRequest, wrap_server_stream
 
-from ._transport import Transport
+from ._line import Line
+from ._shared_stream import READ
+from ._trio_websocket import TrioTransport
 
-__all__ = ["Headers", "IncomingConnection"]
+__all__ = ["Headers", "IncomingConnection", "receive_request"]
 
 
 class Headers(Mapping[str, str]):
@@ -53,5 +57,38 @@ class IncomingConnection:
     offers: tuple[str, ...]
     """The subprotocols that the client offers."""
 
-    transport: Transport = attrs.field(repr=False)
+    transport: TrioTransport = attrs.field(repr=False)
     """What is behind it; for the proxies."""
+
+
+async def receive_request(
+    line: Line, max_message_size: int
+) -> tuple[IncomingConnection, WebSocketRequest]:
+    """Wait for the request of a client that has connected.
+
+    A checkpoint; takes any time, so bound it.  In any case the line has to be aborted in the end.
+
+    Args:
+        line: the connection.
+        max_message_size: in bytes; a longer message will close the connection with 1009.
+
+    Returns:
+        What to show to others, and what to answer with if it is to be rejected.
+
+    Raises:
+        LinkClosed: the client has gone, or has sent something else; it was told, if possible.
+        Exception: what the client sent was too much for the libraries.
+    """
+
+    async def wrap(nursery: trio.Nursery) -> WebSocketRequest:
+        return await wrap_server_stream(
+            nursery, line.stream, max_message_size=max_message_size, receive_buffer_size=READ
+        )
+
+    request = await line.shake_hands(wrap)
+    offers = request.proposed_subprotocols
+    transport = TrioTransport(request, line)
+    incoming = IncomingConnection(
+        request.path, Headers(request.headers), line.stream.peer, offers, transport
+    )
+    return incoming, request

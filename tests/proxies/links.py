@@ -1,0 +1,191 @@
+"""Links of every kind for tests: a client's transport, and the server's for the same connection."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import trio
+import trio_websocket
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from trioworkers.proxies._dial import open_client_transport
+from trioworkers.proxies._incoming import receive_request
+from trioworkers.proxies._line import Line
+from trioworkers.proxies._listener import GuardedListener, open_guarded_listener
+from trioworkers.proxies._memory import memory_transports
+from trioworkers.proxies.transports import Transport, transport_for
+
+Link = tuple[Transport, Transport]
+Opener = Callable[..., AbstractAsyncContextManager[Link]]
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Link]:
+    """Link two ends within the process."""
+    one, two = memory_transports()
+    yield one, two
+    await one.abort()
+    await two.abort()
+
+
+class Meeting:
+    """Where the server's end of a connection is handed over, and waits to be let go."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self._give, self._take = trio.open_memory_channel[Transport](1)
+
+    async def host(self, websocket: Any, accept: bool = True) -> None:
+        """Hand over a connection from inside its handler."""
+        transport = transport_for(websocket)
+        if accept:
+            await transport.accept()
+        await self._give.send(transport)
+        await self.over.wait()
+
+    async def arrive(self) -> Transport:
+        """Wait for the server's end."""
+        with trio.fail_after(5):
+            return await self._take.receive()
+
+
+@asynccontextmanager
+async def _joined(
+    port: int, meeting: Meeting, cleanup: Callable[[], object] = lambda: None, **settings: Any
+) -> AsyncIterator[Link]:
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(5):
+            client = await open_client_transport(
+                f"ws://127.0.0.1:{port}/ws?a=b", nursery=nursery, **settings
+            )
+        server = await meeting.arrive()
+        try:
+            yield client, server
+        finally:
+            await client.abort()
+            await server.abort()
+            meeting.over.set()
+            cleanup()
+
+
+@asynccontextmanager
+async def ours(max_message_size: int = 1_048_576, **settings: Any) -> AsyncIterator[Link]:
+    """Link by a server that is made of the pieces of `serve_proxies`."""
+    meeting = Meeting()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with trio.open_nursery() as nursery:
+            line = Line(stream, nursery)
+            incoming, _ = await receive_request(line, max_message_size)
+            await meeting.host(incoming)
+            await line.abort()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, handle, [listener])
+        port = listener.socket.getsockname()[1]
+        async with _joined(port, meeting, **settings) as link:
+            yield link
+        nursery.cancel_scope.cancel()
+
+
+def foreign(accepted: bool) -> Opener:
+    """Link by a server of trio-websocket's own; its connection is accepted by it, or by us."""
+
+    @asynccontextmanager
+    async def opener(**settings: Any) -> AsyncIterator[Link]:
+        meeting = Meeting()
+
+        async def handle(request: trio_websocket.WebSocketRequest) -> None:
+            await meeting.host(await request.accept() if accepted else request)
+
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(
+                trio_websocket.serve_websocket, handle, "127.0.0.1", 0, None
+            )
+            async with _joined(server.port, meeting, **settings) as link:
+                yield link
+            nursery.cancel_scope.cancel()
+
+    return opener
+
+
+@asynccontextmanager
+async def hypercorn(app: Any, **config_settings: Any) -> AsyncIterator[GuardedListener]:
+    """Run an ASGI application under Hypercorn's trio worker, and stop it in the end."""
+    config = Config()
+    config.accesslog = config.errorlog = None
+    config.graceful_timeout = 0.5
+    for name, value in config_settings.items():
+        setattr(config, name, value)
+    stop = trio.Event()
+    async with open_guarded_listener("127.0.0.1", 0) as listener:
+        config.bind = [listener.bind]
+        async with trio.open_nursery() as nursery:
+            trigger = stop.wait
+            await nursery.start(lambda **kw: serve(app, config, shutdown_trigger=trigger, **kw))
+            yield listener
+            stop.set()
+
+
+def fastapi_app(meeting: Meeting) -> Any:
+    """Make a FastAPI application with one WebSocket route."""
+    import fastapi
+
+    app = fastapi.FastAPI()
+
+    async def endpoint(websocket: fastapi.WebSocket) -> None:
+        await meeting.host(websocket)
+
+    # By hand: the annotation of a local function could not be looked up.
+    endpoint.__annotations__ = {"websocket": fastapi.WebSocket}
+    app.websocket("/ws")(endpoint)
+    return app
+
+
+def quart_app(meeting: Meeting) -> Any:
+    """Make a Quart-Trio application with one WebSocket route."""
+    import quart
+    import quart_trio
+
+    app = quart_trio.QuartTrio(__name__)
+
+    @app.websocket("/ws")
+    async def endpoint() -> None:
+        await meeting.host(quart.websocket)
+
+    return app
+
+
+def asgi(make_app: Callable[[Meeting], Any]) -> Opener:
+    """Link by an ASGI application under Hypercorn."""
+
+    @asynccontextmanager
+    async def opener(**settings: Any) -> AsyncIterator[Link]:
+        meeting = Meeting()
+        async with hypercorn(make_app(meeting)) as listener:
+            async with _joined(listener.port, meeting, **settings) as link:
+                yield link
+
+    return opener
+
+
+fastapi, quart = asgi(fastapi_app), asgi(quart_app)
+
+OPENERS: dict[str, Opener] = {
+    "memory": memory,
+    "ours": ours,
+    "a request of trio-websocket": foreign(accepted=False),
+    "a connection of trio-websocket": foreign(accepted=True),
+    "FastAPI": fastapi,
+    "Quart": quart,
+}
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Make closing a socket's connection a reset."""
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
