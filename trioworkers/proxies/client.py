@@ -14,7 +14,7 @@ from .._worker import WorkerEvent
 from ..abc import MessageSerializer
 from ..errors import RemoteWireError
 from ..messages import BusMessage
-from ._dial import check_url, open_client_transport
+from ._dial import check_headers, open_client_transport, parse_url
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
@@ -80,7 +80,7 @@ class WebSocketProxyClient(WebSocketProxy):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: a name or the URL is impossible.
+            ValueError: a name, the URL or a header is impossible.
         """
         refuse_bus(bus, type(self))
         check_dialect(dialect, ("pipecat",))
@@ -93,7 +93,8 @@ class WebSocketProxyClient(WebSocketProxy):
         super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
         if not (reconnect is None or isinstance(reconnect, Backoff)):
             raise TypeError(f"reconnect must be a Backoff or None, not {reconnect!r}")
-        check_url(url)
+        parse_url(url, ssl_context)
+        check_headers(headers)
         self._url = url
         self._headers = dict(headers or {})
         self._ssl_context = ssl_context
