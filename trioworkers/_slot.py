@@ -43,6 +43,11 @@ __all__ = ["Slot"]
 logger = logging.getLogger("trioworkers")
 
 _RESTARTED = (Restart.PERMANENT, Restart.TRANSIENT)
+_FINAL_STATES = {
+    "ended": WorkerState.STOPPED,
+    "cancelled": WorkerState.CANCELLED,
+    "failed": WorkerState.FAILED,
+}
 
 
 class Slot(Address):
@@ -170,7 +175,7 @@ class Slot(Address):
         desk = self._desk
         if desk is not None and (desk.running or desk.queue):
             return False
-        return self.end_children()
+        return self.end_children() and self.worker._is_drained(self)
 
     def child_stopped(self) -> None:
         """Take note that a child has stopped for good."""
@@ -350,13 +355,7 @@ class Slot(Address):
     def final_state(self) -> WorkerState:
         """The state to stop in, by how the last incarnation ended."""
         reason = self.stop_reason
-        if reason is None:
-            return WorkerState.CANCELLED
-        return {
-            "ended": WorkerState.STOPPED,
-            "cancelled": WorkerState.CANCELLED,
-            "failed": WorkerState.FAILED,
-        }[reason.kind]
+        return WorkerState.CANCELLED if reason is None else _FINAL_STATES[reason.kind]
 
     def rest_between_lives(self) -> None:
         """Get ready for another incarnation."""

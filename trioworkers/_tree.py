@@ -148,11 +148,15 @@ class Node(ABC):
         An end gives way to a cancel or failure above it, which is what really stopped the node.
         """
         found: StopReason | None = None
-        for node in self.chain():
-            stop = node.own_stop_reason
-            if stop is not None and stop.kind != "ended":
-                return stop
-            found = found or stop
+        node: Node | None = self
+        # Not by `chain`, and most nodes have none: it is asked four times for each that stops.
+        while node is not None:
+            if node.stop is not None:
+                stop = node.own_stop_reason
+                if stop is not None and stop.kind != "ended":
+                    return stop
+                found = found or stop
+            node = node.parent
         return found
 
     @property
@@ -259,8 +263,10 @@ class Node(ABC):
         )
 
     def _topmost_cancelled(self) -> Node | None:
-        cancelled = [node for node in self.chain() if node.was_cancelled]
-        return cancelled[-1] if cancelled else None
+        for node in reversed(tuple(self.chain())):
+            if node.was_cancelled:
+                return node
+        return None
 
     def cancelled_from_outside(self, cause: BaseException | None) -> None:
         """Note reason and cut-off of a cancellation that did not come through `note_cancel`.
