@@ -21,6 +21,7 @@ MAY_CATCH_BROADLY = {
     "_cli": "an interrupt after the run becomes its exit code",
     "_open_runner": "a crash is raised where the block ends",
     "proxies._line": "what a peer's bytes provoke in the WebSocket library ends one connection",
+    "proxies._serving": "the crash of a session, or of an authenticator, is that client's only",
     "_observers": "an instrument that raises is removed, and must not harm the run",
     "_runner": "what ends the tree is held until everything is put away, then raised",
     "_slot": "a worker's failure is caught in its own task, for its supervisor",

@@ -1,10 +1,10 @@
-"""What others may implement or watch with: `WorkerBus`, `MessageSerializer` and `Instrument`."""
+"""What others may implement: a bus, a serializer, a check of who may connect, an instrument."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .messages import BusMessage
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._values import DeadLetter, Lagged, WorkerState
 
-__all__ = ["Instrument", "MessageSerializer", "WorkerBus"]
+__all__ = ["Authenticator", "Instrument", "MessageSerializer", "WorkerBus"]
 
 
 class WorkerBus(ABC):
@@ -66,6 +66,18 @@ class MessageSerializer(ABC):
         Raises:
             RemoteWireError: it says none, or one that this side does not take.
         """
+
+
+class Authenticator(Protocol):
+    """Decides who may connect to `serve_proxies`: any `async def` function of this form."""
+
+    async def __call__(self, request: Any, /) -> bool:
+        """Return whether the client may connect.
+
+        Args:
+            request: an `IncomingConnection`, with `path`, `headers`, `remote` and `offers`.
+        """
+        ...
 
 
 class Instrument:

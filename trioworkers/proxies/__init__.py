@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from ._incoming import IncomingConnection
+from ._listener import GuardedListener, open_guarded_listener
+from ._serving import ProxyListener, bearer_token, serve_proxies
+from .client import WebSocketProxyClient
 from .policy import SESSION_CONTROL, Decision, ProxyPolicy
 from .server import WebSocketProxyServer
 
-__all__ = ["SESSION_CONTROL", "Decision", "ProxyPolicy", "WebSocketProxyServer"]
+__all__ = [
+    "SESSION_CONTROL",
+    "Decision",
+    "GuardedListener",
+    "IncomingConnection",
+    "ProxyListener",
+    "ProxyPolicy",
+    "WebSocketProxyClient",
+    "WebSocketProxyServer",
+    "bearer_token",
+    "open_guarded_listener",
+    "serve_proxies",
+]

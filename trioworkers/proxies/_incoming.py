@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 import trio
-from trio_websocket import WebSocketRequest, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
 from ._line import Line
 from ._shared_stream import READ
 from ._trio_websocket import TrioTransport
 
-__all__ = ["Headers", "IncomingConnection", "receive_request"]
+__all__ = ["Headers", "IncomingConnection", "receive_request", "reject"]
 
 
 class Headers(Mapping[str, str]):
@@ -76,8 +76,7 @@ async def receive_request(
         What to show to others, and what to answer with if it is to be rejected.
 
     Raises:
-        LinkClosed: the client has gone, or has sent something else; it was told, if possible.
-        Exception: what the client sent was too much for the libraries.
+        LinkClosed: the client has gone, or has sent something else.
     """
 
     async def wrap(nursery: trio.Nursery) -> WebSocketRequest:
@@ -92,3 +91,27 @@ async def receive_request(
         request.path, Headers(request.headers), line.stream.peer, offers, transport
     )
     return incoming, request
+
+
+async def reject(
+    line: Line, request: WebSocketRequest, status: int, reason: str, challenge: str | None = None
+) -> None:
+    """Answer a request with an HTTP status, and let the client close the connection.
+
+    A checkpoint; takes any time, so bound it.
+
+    Args:
+        line: the connection.
+        request: as `receive_request` has returned it.
+        status: the HTTP status.
+        reason: told to the client.
+        challenge: for 401, how it could do better.
+    """
+    headers = [(b"Content-Type", b"text/plain"), (b"Connection", b"close")]
+    if challenge is not None:
+        headers.append((b"WWW-Authenticate", challenge.encode()))
+    try:
+        await request.reject(status, extra_headers=headers, body=reason.encode() + b"\n")
+    except ConnectionClosed:
+        return
+    await line.hang_up()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import trio
+from trio_websocket import HandshakeError
 
 from ._shared_stream import SharedStream
 from ._transport import LinkClosed
@@ -51,17 +52,20 @@ class Line:
             wrap: gets what it is to start the reader in.
 
         Raises:
-            LinkClosed: the connection has ended.
-            Exception: the reader has raised it.
+            LinkClosed: the connection has ended, or the peer talks nonsense.
+            trio_websocket.HandshakeError: the server has answered that it refuses.
         """
         with trio.CancelScope() as self._shaking:
             result = await wrap(cast("trio.Nursery", self))  # it calls start_soon, and no more
             self._shaking = None
             self._scope.shield = True
             return result
-        if self.crash is not None:
+        if isinstance(self.crash, HandshakeError):
             raise self.crash
-        raise LinkClosed(reason="the connection was closed during the opening handshake")
+        text = "the connection was closed during the opening handshake"
+        if self.crash is not None:
+            text = f"{type(self.crash).__name__}: {self.crash}"
+        raise LinkClosed(reason=text) from self.crash
 
     def start_soon(self, reader: Callable[..., Awaitable[Any]], *args: object) -> None:
         """Start the reader task: the one thing that trio-websocket asks of a nursery."""
@@ -87,6 +91,14 @@ class Line:
             await self.done.wait()
         finally:
             self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
+
+    async def hang_up(self) -> None:
+        """Tell the peer that nothing more comes, and wait until it has closed its end.
+
+        A checkpoint; takes any time.  For what is no WebSocket connection yet, or no more.
+        """
+        await self.stream.send_eof()
+        await self.done.wait()
 
     async def abort(self) -> None:
         """Drop the connection now, without waiting.  Works in a cancelled scope, and twice."""

@@ -7,6 +7,7 @@ As everybody writes whole frames, pongs and close frames fall between ours and n
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -78,14 +79,22 @@ class SharedStream(trio.abc.Stream):
                 raise trio.BrokenResourceError("the opening handshake is too long")
         return data
 
+    async def send_eof(self) -> None:
+        """Tell the peer that nothing more comes, if this kind of stream can.  A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            with suppress(
+                trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
+            ):
+                await self._stream.send_eof()
+
     async def linger(self) -> None:
         """Read on, to nobody, until the peer has closed its end.  A checkpoint; takes any time.
 
         A socket that is closed with unread bytes in it takes back what the peer has not read yet.
         """
+        await self.send_eof()
         try:
-            if isinstance(self._stream, trio.abc.HalfCloseableStream):
-                await self._stream.send_eof()
             while await self._stream.receive_some(READ):
                 pass
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):

@@ -27,6 +27,9 @@ _ENDED = (
 
 TOO_BIG = 1009
 
+# What an unaccepted request is answered with, by the code that it would have been closed with.
+_REFUSALS = {1001: 503, 1011: 500}
+
 
 class TrioTransport(Transport):
     """A connection of trio-websocket, or a request for one.
@@ -124,7 +127,7 @@ class TrioTransport(Transport):
             elif self._request is not None:
                 self._said = self._said or LinkClosed(code, reason, "us")
                 request, self._request = self._request, None
-                await request.reject(403)
+                await request.reject(_REFUSALS.get(code, 403))
         except _ENDED:
             pass
 
