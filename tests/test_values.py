@@ -19,6 +19,7 @@ from trioworkers import (
     JobEvent,
     JobGroupEvent,
     Lagged,
+    LinkStatistics,
     MailboxStatistics,
     Restart,
     RunnerStatistics,
@@ -44,11 +45,21 @@ FIELDS: dict[type, dict[str, Any]] = {
         "jitter": 0.2,
         "reset_after": 60.0,
     },
-    DeadLetter: {"message": REQUIRED, "reason": REQUIRED, "at": REQUIRED},
+    DeadLetter: {"message": REQUIRED, "reason": REQUIRED, "at": REQUIRED, "detail": ""},
     Down: {"worker_name": REQUIRED, "reason": REQUIRED},
     JobEvent: {"type": REQUIRED, "data": REQUIRED},
     JobGroupEvent: {"worker_name": REQUIRED, "type": REQUIRED, "data": REQUIRED},
     Lagged: {"missed": REQUIRED},
+    LinkStatistics: {
+        "connected": False,
+        **dict.fromkeys(
+            (
+                *("data_depth", "system_depth", "waiting_senders", "inbox_depth"),
+                *("sent", "received"),
+            ),
+            0,
+        ),
+    },
     StopReason: {"kind": REQUIRED, "reason": REQUIRED, "path": REQUIRED},
     Up: {"worker_name": REQUIRED},
     WorkerErrorData: {"worker_name": REQUIRED, "error": REQUIRED, "exception": None},
@@ -110,13 +121,16 @@ def test_reasons_of_dead_letters() -> None:
     assert set(get_args(DeadLetterReason)) == {
         *("unknown", "stopped", "ending", "inactive", "unhandled", "overflow", "interrupted"),
         *("cancelled", "crashed", "bad payload", "late reply", "refused", "undecodable"),
+        "link lost",
     }
 
 
 def test_a_dead_letter_holds_its_message() -> None:
     """A dead letter holds the message itself."""
     message = BusEndMessage()
-    assert DeadLetter(message, "unknown", 1.0).message is message
+    letter = DeadLetter(message, "unknown", 1.0)
+    assert letter.message is message
+    assert letter.detail == ""
 
 
 def test_a_stop_reason_is_one_line() -> None:

@@ -118,7 +118,7 @@ WITHOUT_FRAMES = [cls for cls in samples.CROSSING if cls is not bus.BusFrameMess
 
 @pytest.mark.parametrize("cls", WITHOUT_FRAMES, ids=lambda cls: cls.__name__)
 def test_both_write_the_same_bytes(peer: Peer, cls: type[BusMessage]) -> None:
-    """PROXY-7: for every type of message, Pipecat and this package write the same bytes."""
+    """S-PROXY-7: for every type of message, Pipecat and this package write the same bytes."""
 
     @settings(deadline=None, max_examples=15, database=None)
     @given(samples.built_in(cls))
@@ -137,7 +137,7 @@ def test_both_write_the_same_bytes(peer: Peer, cls: type[BusMessage]) -> None:
 
 @pytest.mark.parametrize("direction", FrameDirection)
 def test_frames_are_written_the_same(peer: Peer, direction: FrameDirection) -> None:
-    """PROXY-7: a frame that Pipecat wrote is read, and written as the same bytes again."""
+    """S-PROXY-7: a frame that Pipecat wrote is read, and written as the same bytes again."""
     for text in ("", "hello frame", "Grüße \u2603 \U0001f600"):
         original = bus.BusFrameMessage(
             source="acme", frame=TextFrame(id=0, name="", text=text), direction=direction
@@ -152,7 +152,7 @@ def test_frames_are_written_the_same(peer: Peer, direction: FrameDirection) -> N
 
 
 def test_flush_progress_is_known(peer: Peer) -> None:
-    """PROXY-7: the message that only Pipecat has is read as something for the dead letters."""
+    """S-PROXY-7: the message that only Pipecat has is read as something for the dead letters."""
     fields = {"source": "a", "target": "b", "flush_id": 7}
     written = peer.ask({"make": [MESSAGES, "BusFlushProgressMessage", fields]})["text"]
     found = SERIALIZER.deserialize(written.encode())
@@ -161,7 +161,7 @@ def test_flush_progress_is_known(peer: Peer) -> None:
 
 
 def test_speaking_without_a_choice(peer: Peer) -> None:
-    """PROXY-7: what we write for no choice is what Pipecat writes for its default."""
+    """S-PROXY-7: what we write for no choice is what Pipecat writes for its default."""
     theirs = peer.ask({"make": [MESSAGES, "BusTTSSpeakMessage", {"source": "a", "text": "x"}]})[
         "text"
     ].encode()
@@ -170,7 +170,7 @@ def test_speaking_without_a_choice(peer: Peer) -> None:
 
 
 def test_many_payloads(peer: Peer) -> None:
-    """PROXY-7: large and odd payloads are the same bytes on both sides."""
+    """S-PROXY-7: large and odd payloads are the same bytes on both sides."""
     chance = random.Random(7)
     rows = [{"id": i, "x": chance.random() * 10 ** chance.randint(-300, 300)} for i in range(500)]
     for payload in ({"rows": rows}, {"big": 2**200, "text": '\x00\x7f\u2028\\"' * 100}, {}):

@@ -191,12 +191,12 @@ TUPLES = st.lists(st.sampled_from(ALL), max_size=4, unique=True).map(tuple)
     st.none() | TUPLES,
 )
 def test_nothing_forbidden_crosses(cls, source, target, workers, forward, accept) -> None:
-    """PROXY-2: whatever the message and the settings, only what the rules allow crosses."""
+    """S-PROXY-2: whatever the message and the settings, only what the rules allow crosses."""
     compare(cls, source, target, workers, forward, accept)
 
 
 def test_every_type_name_and_target() -> None:
-    """PROXY-2: the whole table of types, sources and targets, without and with settings."""
+    """S-PROXY-2: the whole table of types, sources and targets, without and with settings."""
     settings_: list[tuple[tuple[type[BusMessage], ...], tuple[type[BusMessage], ...] | None]] = [
         ((), None),
         ((bus.BusFrameMessage,), None),
@@ -213,7 +213,7 @@ def test_every_type_name_and_target() -> None:
 
 
 def test_many_at_random() -> None:
-    """PROXY-2: ten thousand more, settings and all."""
+    """S-PROXY-2: ten thousand more, settings and all."""
     chance = random.Random(2)
     for _ in range(10_000):
         forward = tuple(chance.sample(ALL, chance.randrange(4)))
@@ -238,7 +238,7 @@ def frame(source: str, target: str | None = None) -> Any:
 
 
 def test_forwarded_types_reach_the_named_worker_only(policy: ProxyPolicy) -> None:
-    """PROXY-2: a frame without target goes to the named worker; one to a bystander goes nowhere."""
+    """S-PROXY-2: a frame without target goes to the named worker; one to a bystander goes nowhere."""
     assert policy.outbound(frame("acme")) == Decision(True, "assistant")
     assert policy.inbound(frame("assistant")) == Decision(True, "acme")
     assert policy.inbound(frame("assistant", "bank")).reason == (
@@ -249,7 +249,7 @@ def test_forwarded_types_reach_the_named_worker_only(policy: ProxyPolicy) -> Non
 
 
 def test_sources_cannot_be_forged(policy: ProxyPolicy) -> None:
-    """PROXY-2: what says that it is from somebody else is refused, in both directions."""
+    """S-PROXY-2: what says that it is from somebody else is refused, in both directions."""
     assert policy.inbound(frame("bank")).reason == (
         "its source is 'bank', only 'assistant' may send through this proxy"
     )
@@ -259,7 +259,7 @@ def test_sources_cannot_be_forged(policy: ProxyPolicy) -> None:
 
 
 def test_broadcasts_stay_at_home(policy: ProxyPolicy) -> None:
-    """PROXY-2: a message without target crosses only if its type is forwarded."""
+    """S-PROXY-2: a message without target crosses only if its type is forwarded."""
     assert policy.outbound(make(Tick, "acme", "assistant"))
     assert policy.outbound(make(Tick, "acme", None)).reason == (
         "it has no target, and Tick is not in forward_messages=(...)"
@@ -268,7 +268,7 @@ def test_broadcasts_stay_at_home(policy: ProxyPolicy) -> None:
 
 @pytest.mark.parametrize("cls", SESSION_CONTROL)
 def test_session_control_has_to_be_named(cls: type[BusMessage]) -> None:
-    """PROXY-2: no peer can stop anything, unless exactly that was allowed; a base class is not."""
+    """S-PROXY-2: no peer can stop anything, unless exactly that was allowed; a base class is not."""
     sent = make(cls, "assistant", "acme")
     for forward in ((), (BusMessage,), (BusDataMessage, BusSystemMessage), (bus.BusFrameMessage,)):
         decision = ProxyPolicy("acme", "assistant", forward_messages=forward).inbound(sent)
@@ -282,13 +282,13 @@ def test_session_control_has_to_be_named(cls: type[BusMessage]) -> None:
 
 
 def test_a_subclass_of_session_control_is_session_control() -> None:
-    """PROXY-2: naming a class does not let its subclasses stop anything."""
+    """S-PROXY-2: naming a class does not let its subclasses stop anything."""
     policy = ProxyPolicy("acme", "assistant", forward_messages=(bus.BusEndMessage, Private))
     assert not policy.inbound(make(SneakyEnd, "assistant", "acme"))
 
 
 def test_activation_crosses(policy: ProxyPolicy) -> None:
-    """PROXY-2: activation and deactivation cross, both ways."""
+    """S-PROXY-2: activation and deactivation cross, both ways."""
     for cls in (bus.BusActivateWorkerMessage, bus.BusDeactivateWorkerMessage):
         assert policy.outbound(make(cls, "acme", "assistant"))
         assert policy.inbound(make(cls, "assistant", "acme"))
@@ -296,14 +296,14 @@ def test_activation_crosses(policy: ProxyPolicy) -> None:
 
 @pytest.mark.parametrize("cls", [cls for cls in TYPES if issubclass(cls, BusLocalMessage)])
 def test_local_only_types_never_cross(cls: type[BusMessage]) -> None:
-    """PROXY-2: a local-only type is refused in both directions, even if it is forwarded."""
+    """S-PROXY-2: a local-only type is refused in both directions, even if it is forwarded."""
     policy = ProxyPolicy("acme", "assistant", forward_messages=(cls,), accept=(cls,))
     assert policy.outbound(make(cls, "acme", "assistant")).reason.endswith("is local-only")
     assert policy.inbound(make(cls, "assistant", "acme")).reason.endswith("is local-only")
 
 
 def test_accept_narrows(policy: ProxyPolicy) -> None:
-    """PROXY-2: with `accept`, other types do not come in; what goes out is not narrowed."""
+    """S-PROXY-2: with `accept`, other types do not come in; what goes out is not narrowed."""
     narrow = ProxyPolicy("acme", "assistant", accept=(Tick,))
     assert narrow.inbound(make(Tock, "assistant", "acme"))
     assert narrow.inbound(make(Urgent, "assistant", "acme")).reason == (
@@ -313,7 +313,7 @@ def test_accept_narrows(policy: ProxyPolicy) -> None:
 
 
 def test_a_request_whose_answer_cannot_come_in_is_refused() -> None:
-    """PROXY-2: `accept` without the answers refuses the request, so that nobody waits for ever."""
+    """S-PROXY-2: `accept` without the answers refuses the request, so that nobody waits for ever."""
     request = make(bus.BusJobRequestMessage, "acme", "assistant")
     answers = (bus.BusJobResponseMessage, bus.BusJobResponseUrgentMessage)
     for accept in ((), (Tick,), answers[:1], answers[1:]):
@@ -335,7 +335,7 @@ def test_a_request_whose_answer_cannot_come_in_is_refused() -> None:
     ],
 )
 def test_only_the_configured_worker_is_announced(workers: list[str], allowed: bool) -> None:
-    """PROXY-3: an announcement names the configured worker and nobody else, whoever sends it."""
+    """S-PROXY-3: an announcement names the configured worker and nobody else, whoever sends it."""
     narrow = ProxyPolicy("acme", "assistant", accept=())
     for source, target in itertools.product(["gateway", "assistant", "acme"], [None, "acme"]):
         sent = make(bus.BusWorkerRegistryMessage, source, target, workers)
@@ -346,7 +346,7 @@ def test_only_the_configured_worker_is_announced(workers: list[str], allowed: bo
 
 
 def test_settings_are_checked() -> None:
-    """PROXY-2: names have to be names, two different ones, and types have to be message classes."""
+    """S-PROXY-2: names have to be names, two different ones, and types have to be message classes."""
     with pytest.raises(ValueError, match="both 'acme'"):
         ProxyPolicy("acme", "acme")
     for local, remote in (("", "a"), ("a", "b/c"), ("a", "x" * 129)):

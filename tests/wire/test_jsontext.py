@@ -39,7 +39,7 @@ def depth(value: Any) -> int:
 @example([[[["]", {"\\": ["\\"]}]]], "["], 5, False)
 @example([[[["]]]]]]", ["[[[["]]]], "]"], 4, False)
 def test_depth_is_counted_exactly(value: Any, limit: int, spaced: bool) -> None:
-    """PROXY-4: a text is refused exactly if it nests deeper than the limit."""
+    """S-PROXY-4: a text is refused exactly if it nests deeper than the limit."""
     data = json.dumps(value, indent=1 if spaced else None).encode()
     if depth(value) > limit:
         with pytest.raises(RemoteWireError, match=f"nests deeper than {limit}"):
@@ -51,7 +51,7 @@ def test_depth_is_counted_exactly(value: Any, limit: int, spaced: bool) -> None:
 @settings(deadline=None, max_examples=500)
 @given(st.text('[]{}"\\,:1 ', max_size=40))
 def test_what_is_not_json_is_refused(text: str) -> None:
-    """PROXY-4: a text that is nearly JSON is read as `json` reads it, or refused."""
+    """S-PROXY-4: a text that is nearly JSON is read as `json` reads it, or refused."""
     try:
         expected = json.loads(text)
     except ValueError:
@@ -63,6 +63,6 @@ def test_what_is_not_json_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("brackets", [b"[", b'{"a":', b'["]",', b'["\\"]",', b"[[],", b"[1,"])
 def test_no_text_reaches_the_parsers_own_limit(brackets: bytes) -> None:
-    """PROXY-4: however a text nests, it is refused before a parser could run out of stack."""
+    """S-PROXY-4: however a text nests, it is refused before a parser could run out of stack."""
     with pytest.raises(RemoteWireError, match="nests deeper than 200"):
         read(brackets * 100_000, Limits(depth=200))

@@ -71,7 +71,7 @@ def crossed(message: BusMessage) -> Any:
 def test_writes_what_pipecat_wrote(
     serializer, message_id: int, number: int, message: BusMessage, data: bytes
 ) -> None:
-    """PROXY-7: the bytes are those that a real Pipecat process wrote."""
+    """S-PROXY-7: the bytes are those that a real Pipecat process wrote."""
     assert serializer.serialize_numbered(message, message_id=message_id, number=number) == data
 
 
@@ -81,12 +81,12 @@ def test_writes_what_pipecat_wrote(
     ids=[type(each[2]).__name__ for each in GOLDEN],
 )
 def test_reads_what_pipecat_wrote(serializer, message: BusMessage, data: bytes) -> None:
-    """PROXY-7: what a real Pipecat process wrote is read."""
+    """S-PROXY-7: what a real Pipecat process wrote is read."""
     assert serializer.deserialize(data) == message
 
 
 def test_numbers_are_counted_as_pipecat_does(serializer) -> None:
-    """PROXY-7: `id` counts all messages, the number in `name` those of the class, from 0."""
+    """S-PROXY-7: `id` counts all messages, the number in `name` those of the class, from 0."""
     messages = [request(), bus.BusEndMessage(source="a"), request()]
     read = [json.loads(serializer.serialize(each))["__data__"] for each in messages]
     assert [(each["id"], each["name"]) for each in read] == [
@@ -97,13 +97,13 @@ def test_numbers_are_counted_as_pipecat_does(serializer) -> None:
 
 
 def test_id_and_name_may_be_absent(serializer) -> None:
-    """PROXY-7: a foreign peer need not send `id` and `name`, and what they say means nothing."""
+    """S-PROXY-7: a foreign peer need not send `id` and `name`, and what they say means nothing."""
     assert serializer.deserialize(text(FIELDS)) == request()
     assert serializer.deserialize(text(FIELDS | {"id": ["?"], "name": 3})) == request()
 
 
 def test_fields_named_like_pipecats_own(serializer) -> None:
-    """PROXY-7: a message with fields `id` and `name` of its own keeps them."""
+    """S-PROXY-7: a message with fields `id` and `name` of its own keeps them."""
     named = Named(source="a", id=7, name="seven")
     data = serializer.serialize(named)
     assert (
@@ -127,7 +127,7 @@ def test_speaking_without_a_choice_is_written_as_true(serializer) -> None:
     [({"source": "a", "target": "b", "flush_id": 3}, "a", "b"), ({"source": 1}, "", None)],
 )
 def test_flush_progress_becomes_a_marker(serializer, fields, source, target) -> None:
-    """PROXY-7: a message that only Pipecat has is read as something for the dead letters."""
+    """S-PROXY-7: a message that only Pipecat has is read as something for the dead letters."""
     tag = "pipecat.bus.messages.BusFlushProgressMessage"
     found = serializer.deserialize(text(fields, tag))
     assert isinstance(found, ForeignMessage)
@@ -137,7 +137,7 @@ def test_flush_progress_becomes_a_marker(serializer, fields, source, target) -> 
 
 
 def test_a_bare_frame_is_taken() -> None:
-    """PROXY-7: a frame needs only the fields that its class has; Pipecat's own are ignored."""
+    """S-PROXY-7: a frame needs only the fields that its class has; Pipecat's own are ignored."""
     frame = {"text": "hi", "id": 1, "name": "x", "pts": 3, "metadata": {}, "interruptible": False}
     data = {
         "source": "a",
@@ -185,18 +185,18 @@ def tag_of(cls: type[BusMessage]) -> str:
 
 
 def test_payloads_are_not_walked_through(serializer) -> None:
-    """PROXY-4: a payload comes back as plain data, whatever keys it has."""
+    """S-PROXY-4: a payload comes back as plain data, whatever keys it has."""
     payload = {"a": [1, {"b": None}], "__type__": "x", "n": {"__data__": 1}}
     assert crossed(request(payload)).payload == payload
 
 
 def test_tuples_become_lists() -> None:
-    """PROXY-7: a tuple is written as a list (Pipecat writes null)."""
+    """S-PROXY-7: a tuple is written as a list (Pipecat writes null)."""
     assert crossed(request({"t": (1, (2,))})).payload == {"t": [1, [2]]}
 
 
 def test_payloads_of_attrs_become_dicts() -> None:
-    """PROXY-7: an attrs object as payload arrives as the dict that its reader structures."""
+    """S-PROXY-7: an attrs object as payload arrives as the dict that its reader structures."""
     assert crossed(request(Point(1, 2.0))).payload == Point(1, 2.0)  # registered by its annotation
 
     @attrs.frozen
@@ -210,7 +210,7 @@ def test_payloads_of_attrs_become_dicts() -> None:
 
 
 def test_registered_values_survive_in_payloads() -> None:
-    """PROXY-7: bytes, directions, registry entries, frames and known enums keep their type."""
+    """S-PROXY-7: bytes, directions, registry entries, frames and known enums keep their type."""
     payload = {
         "values": [
             b"\xff",
@@ -224,13 +224,13 @@ def test_registered_values_survive_in_payloads() -> None:
 
 
 def test_enums_that_are_strings_or_numbers_are_plain() -> None:
-    """PROXY-7: a string enum is written as a string, an integer enum as a number."""
+    """S-PROXY-7: a string enum is written as a string, an integer enum as a number."""
     data = samples.serializer().serialize(request({"a": Level.LOW, "b": Size.LARGE}))
     assert b'{"a":"low","b":2}' in data
 
 
 def test_a_null_that_is_no_default_is_written(serializer) -> None:
-    """PROXY-7: None survives in a field whose default is something else (Pipecat loses it)."""
+    """S-PROXY-7: None survives in a field whose default is something else (Pipecat loses it)."""
 
     @message
     class Tick(BusDataMessage):
@@ -292,13 +292,13 @@ def test_serializers_share_their_tables() -> None:
     ids=lambda each: type(each).__name__,
 )
 def test_what_cannot_cross_is_refused_at_the_sender(serializer, bad: BusMessage, why: str) -> None:
-    """PROXY-4: what the peer would not take is an error at the sender that names the value."""
+    """S-PROXY-4: what the peer would not take is an error at the sender that names the value."""
     with pytest.raises(LocalWireError, match=why):
         serializer.serialize(bad)
 
 
 def test_look_alikes_in_frames_are_refused(serializer) -> None:
-    """PROXY-4: a dict that looks like a typed value is found in a frame too."""
+    """S-PROXY-4: a dict that looks like a typed value is found in a frame too."""
     frame = samples.TextFrame(id=1, name="x", metadata={"a": {"__type__": 1, "__data__": 2}})
     bad = bus.BusFrameMessage(source="a", frame=frame, direction=FrameDirection.UPSTREAM)
     with pytest.raises(LocalWireError, match="both keys"):
@@ -306,7 +306,7 @@ def test_look_alikes_in_frames_are_refused(serializer) -> None:
 
 
 def test_a_payload_that_contains_itself_is_refused(serializer) -> None:
-    """PROXY-4: a circle, and nesting that no parser would survive, are errors at the sender."""
+    """S-PROXY-4: a circle, and nesting that no parser would survive, are errors at the sender."""
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(LocalWireError, match="Circular reference"):
@@ -342,7 +342,7 @@ def looks_typed(value: Any) -> bool:
 @example({"__type__": "bytes"})
 @example({"__type__": {"__data__": "__type__"}})
 def test_no_payload_is_taken_for_something_else(payload: dict[str, Any]) -> None:
-    """PROXY-4: a payload with Pipecat's own keys arrives as it was, or is refused at the sender."""
+    """S-PROXY-4: a payload with Pipecat's own keys arrives as it was, or is refused at the sender."""
     serializer = samples.serializer()
     try:
         data = serializer.serialize(request(payload))
@@ -354,7 +354,7 @@ def test_no_payload_is_taken_for_something_else(payload: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("size", [100, 2**19])
 def test_too_big_is_an_error_at_the_sender(size: int) -> None:
-    """PROXY-4: a message that exceeds the limit by one byte is refused at both ends."""
+    """S-PROXY-4: a message that exceeds the limit by one byte is refused at both ends."""
     exact = len(JSONMessageSerializer().serialize(request("x" * size)))
     fits = JSONMessageSerializer(limits=Limits(message_size=exact))
     assert fits.deserialize(fits.serialize(request("x" * size))) == request("x" * size)
@@ -375,7 +375,7 @@ def nested(depth: int) -> Any:
 
 
 def test_too_deep_is_an_error_at_both_ends(serializer) -> None:
-    """PROXY-4: 64 levels, with the message's own two, cross; 65 do not."""
+    """S-PROXY-4: 64 levels, with the message's own two, cross; 65 do not."""
     assert crossed(request(nested(62))).payload == nested(62)
     with pytest.raises(LocalWireError, match="nests deeper than 64"):
         serializer.serialize(request(nested(63)))
@@ -458,20 +458,20 @@ def test_too_deep_is_an_error_at_both_ends(serializer) -> None:
     ids=lambda each: repr(each)[:60],
 )
 def test_hostile_input_is_refused(serializer, data: bytes, why: str) -> None:
-    """PROXY-4: whatever is no message of the table is one clear error, and never a message."""
+    """S-PROXY-4: whatever is no message of the table is one clear error, and never a message."""
     with pytest.raises(RemoteWireError, match=why) as caught:
         serializer.deserialize(data)
     assert len(str(caught.value)) < 1500
 
 
 def test_a_hundred_megabytes_are_not_looked_at(serializer) -> None:
-    """PROXY-4: what is too big is refused by its size alone."""
+    """S-PROXY-4: what is too big is refused by its size alone."""
     with pytest.raises(RemoteWireError, match="a message of 104857600 bytes"):
         serializer.deserialize(bytes(100 * 2**20))
 
 
 def test_statuses_are_known(serializer) -> None:
-    """PROXY-4: a status is one of the four, as a plain string."""
+    """S-PROXY-4: a status is one of the four, as a plain string."""
     tag = "pipecat.bus.messages.BusJobResponseMessage"
     found = serializer.deserialize(text(FIELDS | {"status": "failed"}, tag))
     assert found.status is JobStatus.FAILED
@@ -481,7 +481,7 @@ def test_statuses_are_known(serializer) -> None:
 
 
 def test_typed_values_cannot_hide_behind_escapes(serializer) -> None:
-    """PROXY-4: a key written with escapes is the same key."""
+    """S-PROXY-4: a key written with escapes is the same key."""
     hidden = text(FIELDS | {"payload": {"__type__": "os.x", "__data__": 1}})
     head, tail = hidden[:20], hidden[20:]
     for old, new in ((b"__type__", b"\\u005f_type__"), (b"__type__", b"__t\\u0079pe__")):
@@ -493,13 +493,13 @@ def test_typed_values_cannot_hide_behind_escapes(serializer) -> None:
 
 
 def test_the_last_of_two_equal_keys_counts(serializer) -> None:
-    """PROXY-4: a key that stands twice means its last value, for the policy and for the worker."""
+    """S-PROXY-4: a key that stands twice means its last value, for the policy and for the worker."""
     data = text(FIELDS).replace(b'"source": "acme"', b'"source": "acme", "source": "evil"')
     assert serializer.deserialize(data).source == "evil"
 
 
 def test_nothing_is_imported(serializer) -> None:
-    """PROXY-4: a peer's tag never reaches the import system."""
+    """S-PROXY-4: a peer's tag never reaches the import system."""
     for module in ("this", "xdrlib", "idlelib.run", "turtledemo.clock"):
         assert module not in sys.modules
         for data in (
@@ -512,7 +512,7 @@ def test_nothing_is_imported(serializer) -> None:
 
 
 def test_what_a_class_says_is_told_and_bounded() -> None:
-    """PROXY-4: a class that refuses a value by itself is one clear error, of a bounded length."""
+    """S-PROXY-4: a class that refuses a value by itself is one clear error, of a bounded length."""
 
     def even(_: object, __: object, value: int) -> None:
         raise ValueError(f"{value} is odd" + "!" * 10_000)
@@ -528,7 +528,7 @@ def test_what_a_class_says_is_told_and_bounded() -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=60) | samples.VALUES.map(lambda each: repr(each).encode()))
 def test_garbage_is_refused(data: bytes) -> None:
-    """PROXY-4: arbitrary bytes are refused, with no other error than the one for it."""
+    """S-PROXY-4: arbitrary bytes are refused, with no other error than the one for it."""
     with pytest.raises(RemoteWireError):
         samples.serializer().deserialize(data)
 
@@ -556,7 +556,7 @@ PIECES = [
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_messages_are_read_or_refused(seed: int) -> None:
-    """PROXY-4: a real message, damaged at random, is a message that can be sent, or the one error."""
+    """S-PROXY-4: a real message, damaged at random, is a message that can be sent, or the one error."""
     chance = random.Random(seed)
     serializer = samples.serializer()
     read = 0
@@ -590,7 +590,7 @@ def test_damaged_messages_are_read_or_refused(seed: int) -> None:
 
 
 def test_types_that_cannot_cross_are_refused_when_they_are_registered() -> None:
-    """PROXY-4: a mistake in a message class shows where the serializer is made."""
+    """S-PROXY-4: a mistake in a message class shows where the serializer is made."""
 
     class Flags(enum.Flag):
         A = 1
@@ -621,7 +621,7 @@ def test_types_that_cannot_cross_are_refused_when_they_are_registered() -> None:
 
 
 def test_only_messages_and_attrs_classes_are_registered() -> None:
-    """PROXY-4: a class that is neither a message nor an attrs class is refused, with its name."""
+    """S-PROXY-4: a class that is neither a message nor an attrs class is refused, with its name."""
 
     class Unmarked(BusDataMessage):
         pass
@@ -634,7 +634,7 @@ def test_only_messages_and_attrs_classes_are_registered() -> None:
 
 
 def test_tags_are_unique() -> None:
-    """PROXY-4: two classes with one tag, a tag of the package's own, and no tag are refused."""
+    """S-PROXY-4: two classes with one tag, a tag of the package's own, and no tag are refused."""
 
     def make(tag: str) -> type:
         return attrs.make_class("Made", {"x": attrs.field(type=int)}, class_body={"wire_name": tag})
@@ -659,7 +659,7 @@ def test_known_and_base_classes_may_be_named_again() -> None:
 
 
 def test_fields_without_annotation_take_anything() -> None:
-    """PROXY-4: a field without an annotation is passed through."""
+    """S-PROXY-4: a field without an annotation is passed through."""
     loose = attrs.make_class("Loose", ["x"])
     serializer = JSONMessageSerializer(frames=[loose])
     original = request(loose({"a": b""}))
@@ -728,7 +728,7 @@ def everything(**changes: Any) -> Everything:
     ids=lambda each: repr(each)[:40],
 )
 def test_both_ends_check_every_field(field: str, bad: Any) -> None:
-    """PROXY-4: a value of another type than annotated is refused by the sender, and by the reader."""
+    """S-PROXY-4: a value of another type than annotated is refused by the sender, and by the reader."""
     serializer = samples.serializer()
     assert crossed(everything()) == everything()
     with pytest.raises(LocalWireError, match=rf"Everything\.{field} cannot cross"):
@@ -746,7 +746,7 @@ def test_both_ends_check_every_field(field: str, bad: Any) -> None:
 
 
 def test_limits_are_checked() -> None:
-    """PROXY-4: limits without sense are refused where they are set."""
+    """S-PROXY-4: limits without sense are refused where they are set."""
     for bad in ({"depth": 3}, {"depth": 201}, {"message_size": 0}, {"name_length": 0}):
         with pytest.raises(ValueError, match="must be"):
             Limits(**bad)
