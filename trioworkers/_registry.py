@@ -198,7 +198,8 @@ class Registry:
         self._entries[entry.name] = entry
         if runner is not None:
             self._runners[entry.name] = runner
-        self._tell(entry.name, Up(entry.name))
+        if entry.name in self._listeners:
+            self._tell(entry.name, Up(entry.name))
 
     def update(self, entry: WorkerRegistryEntry) -> None:
         """Replace what is known of a worker, if it is ready."""
@@ -209,10 +210,11 @@ class Registry:
         """Remove a worker that is no longer ready; harmless if it was not."""
         if self._entries.pop(name, None) is not None:
             self._runners.pop(name, None)
-            self._tell(name, Down(name, reason))
+            if name in self._listeners:
+                self._tell(name, Down(name, reason))
 
     def _tell(self, name: str, change: Up | Down) -> None:
-        for listener in tuple(self._listeners.get(name, ())):
+        for listener in tuple(self._listeners[name]):
             # One that was called before it may have taken it off the list.
             if listener in self._listeners.get(name, ()):
                 listener(change)

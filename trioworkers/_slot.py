@@ -261,7 +261,8 @@ class Slot(Address):
             if not nursery.cancel_scope.cancel_called:
                 # Not a cancel of the worker, which has come to its end.
                 self.life = None
-                nursery.cancel_scope.cancel(reason="the worker has ended")
+                if nursery.child_tasks:
+                    nursery.cancel_scope.cancel(reason="the worker has ended")
 
     def _begin_life(self, nursery: trio.Nursery) -> None:
         # The nursery's own scope: another one round it would cost as much as the task, in time at

@@ -201,9 +201,8 @@ class Supervisor:
         self._context.bus.publish(message)
 
     def _is_restarted(self, child: Slot, *, failed: bool) -> bool:
-        if child.dismissed or self._node.stopping:
-            return False
-        return child.restart is Restart.PERMANENT or (child.restart is Restart.TRANSIENT and failed)
+        kept = child.restart is Restart.PERMANENT or (child.restart is Restart.TRANSIENT and failed)
+        return kept and not child.dismissed and not self._node.stopping
 
     def _may_rest(self, child: Slot) -> bool:
         return (
