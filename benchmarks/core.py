@@ -14,7 +14,8 @@ How it is measured:
 - Each side is written as its own documentation tells its users to: `ours.py`, `limits.py` (bare
   trio, no promises), `peers/pipecat_side.py`. A choice between two ways goes the peer's way.
 - A message is made for each send, inside the timed loop, of the product's own message class.
-- The garbage collector runs as it does for users. Each process warms up before it measures.
+- The garbage collector runs as it does for users. Each process warms up before it measures; where
+  things are made or torn down once, what the imports left behind is collected before instead.
 - Beside every figure, the time of one fixed loop of plain Python is taken: `noise` says how much
   the machine's own speed varied during the run.
 

@@ -233,6 +233,7 @@ async def system(backlog: int, repetitions: int, elsewhere: int = 0) -> Figures:
 async def spawn(count: int) -> Figures:
     """Start `count` workers; over when the last of them has handled a message sent once all were ready."""
     async with open_runner(Sender("sender")) as runner:
+        gc.collect()
         started = time.perf_counter()
         last = Receiver("receiver")
         last.expect(1)

@@ -215,6 +215,7 @@ async def system(backlog: int, repetitions: int) -> Figures:
 
 async def spawn(count: int) -> Figures:
     """Start `count` workers; over when the last of them has handled a message sent once all were ready."""
+    gc.collect()
     started = time.perf_counter()
     last = Receiver("receiver")
     workers = [BaseWorker(f"worker-{n}") for n in range(count - 1)]
