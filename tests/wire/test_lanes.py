@@ -1,0 +1,149 @@
+"""What waits to leave: two lanes, sizes, and the order of a job's events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from trioworkers.wire.lanes import Lanes
+
+
+class Item(NamedTuple):
+    number: int
+    size: int
+    job: str | None
+
+
+def put_all(lanes: Lanes[Any], *items: tuple[str, str | None, bool]) -> None:
+    """Put (name, job, whether it is urgent), one byte each."""
+    for name, job, urgent in items:
+        (lanes.put_urgent if urgent else lanes.put)(name, 1, job)
+
+
+def drained(lanes: Lanes[Any]) -> list[Any]:
+    """Take everything."""
+    taken = []
+    while (item := lanes.take()) is not None:
+        taken.append(item)
+    return taken
+
+
+def test_the_system_lane_goes_first() -> None:
+    """S-PROXY-5: system messages leave before data, each lane in the order of sending."""
+    lanes: Lanes[str] = Lanes()
+    put_all(lanes, ("a", None, False), ("S", None, True), ("b", None, False), ("T", None, True))
+    assert list(lanes) == ["S", "T", "a", "b"]
+    assert (lanes.data_depth, lanes.system_depth, len(lanes), lanes.size) == (2, 2, 4, 4)
+    assert drained(lanes) == ["S", "T", "a", "b"]
+
+
+def test_an_urgent_event_takes_the_older_ones_of_its_job_along() -> None:
+    """S-PROXY-5: an urgent event overtakes data, but no older event of its own job."""
+    lanes: Lanes[str] = Lanes()
+    put_all(lanes, ("data", None, False), ("j1", "j", False), ("k1", "k", False))
+    put_all(lanes, ("j2", "j", False), ("j3!", "j", True), ("j4", "j", False), ("k2!", "k", True))
+    assert drained(lanes) == ["j1", "j2", "j3!", "k1", "k2!", "data", "j4"]
+
+
+def test_nothing_is_left_in_the_tables() -> None:
+    """S-PROXY-5: when the lanes are empty, no job is remembered and the size is 0."""
+    lanes: Lanes[str] = Lanes()
+    put_all(lanes, ("j1", "j", False), ("j2", "j", False), ("k1!", "k", True))
+    assert lanes.remove(lambda item: item == "j2")
+    assert not lanes.remove(lambda item: item == "k1!"), "it is in the system lane"
+    assert drained(lanes) == ["k1!", "j1"]
+    put_all(lanes, ("j1", "j", False), ("j2!", "j", True), ("d", None, False))
+    assert lanes.clear() == ["j1", "j2!", "d"]
+    assert (len(lanes), lanes.size, dict(lanes._jobs)) == (0, 0, {})
+    assert lanes.take() is None
+
+
+class LanesMachine(RuleBasedStateMachine):
+    """Compares with two plain lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lanes: Lanes[Item] = Lanes()
+        self.system: list[Item] = []
+        self.data: list[Item] = []
+        self.count = 0
+        self.left: list[Item] = []
+
+    def item(self, size: int, job: str | None) -> Item:
+        self.count += 1
+        return Item(self.count, size, job)
+
+    @rule(size=st.integers(0, 9), job=st.sampled_from([None, None, "j", "k"]))
+    def put(self, size: int, job: str | None) -> None:
+        item = self.item(size, job)
+        self.lanes.put(item, size, job)
+        self.data.append(item)
+
+    @rule(size=st.integers(0, 9), job=st.sampled_from([None, "j", "k"]))
+    def put_urgent(self, size: int, job: str | None) -> None:
+        item = self.item(size, job)
+        self.lanes.put_urgent(item, size, job)
+        older = [each for each in self.data if job is not None and each.job == job]
+        self.data = [each for each in self.data if each not in older]
+        self.system += [*older, item]
+
+    @rule()
+    def take(self) -> None:
+        expected = self.system.pop(0) if self.system else self.data.pop(0) if self.data else None
+        assert self.lanes.take() == expected
+        if expected is not None:
+            self.left.append(expected)
+
+    @rule(number=st.integers(1, 60))
+    def remove(self, number: int) -> None:
+        found = [each for each in self.data if each.number == number]
+        assert self.lanes.remove(lambda each: each.number == number) == bool(found)
+        self.data = [each for each in self.data if each not in found]
+
+    @rule()
+    def clear(self) -> None:
+        assert self.lanes.clear() == [*self.system, *self.data]
+        self.system, self.data = [], []
+
+    @invariant()
+    def they_agree(self) -> None:
+        held = [*self.system, *self.data]
+        assert list(self.lanes) == held
+        assert len(self.lanes) == len(held)
+        assert self.lanes.size == sum(each.size for each in held)
+        assert (self.lanes.system_depth, self.lanes.data_depth) == (
+            len(self.system),
+            len(self.data),
+        )
+        counts = {job: sum(each.job == job for each in self.data) for job in ("j", "k")}
+        assert self.lanes._jobs == {job: n for job, n in counts.items() if n}
+
+    @invariant()
+    def each_job_keeps_its_order(self) -> None:
+        for job in ("j", "k"):
+            numbers = [each.number for each in self.left if each.job == job]
+            assert numbers == sorted(numbers)
+
+
+class TestLanes(LanesMachine.TestCase):
+    """S-PROXY-5: whatever is done, order, sizes and counts are those of the model."""
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, "j", "k"]), st.booleans())))
+def test_no_event_overtakes_an_older_one_of_its_job(
+    items: list[tuple[str | None, bool]],
+) -> None:
+    """S-PROXY-5, S-JOB-5: urgent or not, the events of one job leave in the order of emitting."""
+    lanes: Lanes[tuple[int, str | None]] = Lanes()
+    for number, (job, urgent) in enumerate(items):
+        put: Callable[..., None] = lanes.put_urgent if urgent else lanes.put
+        put((number, job), 1, job)
+    left = drained(lanes)
+    assert len(left) == len(items)
+    for job in ("j", "k"):
+        numbers = [number for number, its in left if its == job]
+        assert numbers == sorted(numbers)
