@@ -1,8 +1,10 @@
 """A supervisor: starts the children of one node and restarts them, in OTP's terms.
 
 Each exit that needs attention gets a task of its own in the node's nursery, so one child's
-backoff does not hold up another.  A restart owns a group of children (`_restarting`); a failure
-inside a group that is being restarted takes the group over, as OTP starts a group again when a
+backoff does not hold up another.  A restart is a `_Round`: one task stops the children of a group
+in reverse order and starts them again in order.  Whoever else fails meanwhile finds its round at
+work.  If the round has yet to start it again, nothing is left to do, as OTP takes the exits of
+children that it stops anyway; else the round begins anew, as OTP starts a group again when a
 restart fails.
 """
 
@@ -61,11 +63,12 @@ class Supervisor:
         self._settings = settings
         # Errors of children whose first start is being waited for.
         self._starting: dict[Slot, list[Exception]] = {}
-        self._restarting: dict[Slot, trio.CancelScope] = {}
+        # The restarts that are going on, by the children they are to start again.
+        self._rounds: dict[Slot, _Round] = {}
         # All children in the order of starting.  Among them are, as in OTP, transient children
         # that have ended normally: they start again together with their siblings.
         self._order: dict[Slot, None] = {}
-        # Children that are being stopped for the sake of another one.
+        # Children that are being stopped for the sake of another one, until they have exited.
         self._stopping: dict[Slot, trio.Event] = {}
         self._restart_times: deque[tuple[float, BaseException]] = deque()
 
@@ -166,7 +169,7 @@ class Supervisor:
         """Take note that an incarnation of `child` has exited; called in its own task."""
         for error in errors:
             self._publish(child, error)
-        stopped = self._stopping.get(child)
+        stopped = self._stopping.pop(child, None)
         if stopped is not None:
             stopped.set()
             if errors:
@@ -217,8 +220,9 @@ class Supervisor:
         again = self._is_restarted(child, failed=bool(errors))
         if not again:
             self._close(child)
+            self._skip(child)
         handled = bool(errors) and await self._is_handled(child, errors)
-        if again and not child.closed:
+        if again and child in self._order:
             await self._restart(child, errors)
         elif errors and not handled and not again:
             if child.restart is Restart.TEMPORARY:
@@ -243,24 +247,45 @@ class Supervisor:
     # Restarting
 
     async def _restart(self, child: Slot, errors: list[Exception]) -> None:
+        going = self._rounds.get(child)
+        if child.spawned or child.task is not None or (going and child in going.unstarted):
+            # Somebody else's restart has brought it back, or is about to.
+            return
         cause = errors[0] if errors else WorkerGoneError(child.name, child.gone_text())
         if not self._may_restart(cause):
             await self._give_up(child)
             return
         delay = self._delay(child, cause)
         group = self._affected(child)
-        for scope in {self._restarting[each] for each in group if each in self._restarting}:
-            scope.cancel(reason="another failure takes the restart over")
-        with trio.CancelScope() as scope:
-            for each in group:
-                self._restarting[each] = scope
-            try:
-                others = [each for each in reversed(group) if each is not child]
-                await self._stop(others, f"restarted with {child.name!r}")
-                await self._start_again(group, delay)
-            finally:
-                for each in [each for each, by in self._restarting.items() if by is scope]:
-                    del self._restarting[each]
+        for each in group:
+            if each in self._rounds:
+                # There is one at most: any two groups of a strategy share a child, or are one.
+                self._rounds[each].repeat(group, delay)
+                self._rounds.update(dict.fromkeys(group, self._rounds[each]))
+                return
+        await self._run_round(_Round(group, delay), f"restarted with {child.name!r}")
+
+    async def _run_round(self, going: _Round, reason: str) -> None:
+        self._rounds.update(dict.fromkeys(going.unstarted, going))
+        try:
+            while going.begin():
+                group = [each for each in self._order if each in going.unstarted]
+                await self._stop(reversed(group), reason)
+                if not going.repeated:
+                    with going.scope:
+                        await self._start_again(going, group)
+        finally:
+            self._rounds = {each: by for each, by in self._rounds.items() if by is not going}
+
+    def _abandon_rounds(self) -> None:
+        for going in set(self._rounds.values()):
+            going.abandon()
+
+    def _skip(self, child: Slot) -> None:
+        """Let a restart go on without a child that failed in it, and is not to be restarted."""
+        going = self._rounds.pop(child, None)
+        if going is not None:
+            going.skip(child)
 
     def _may_restart(self, cause: BaseException) -> bool:
         now = trio.current_time()
@@ -272,8 +297,6 @@ class Supervisor:
 
     async def _give_up(self, child: Slot) -> None:
         """Stop all children in reverse order, then let the node fail."""
-        for scope in set(self._restarting.values()):
-            scope.cancel(reason="the supervisor gives up")
         self._close(child)
         await self.stop_all("the supervisor gives up")
         error = RestartIntensityExceeded(
@@ -313,6 +336,7 @@ class Supervisor:
         They have one cut-off together; who ignores it is left to the nursery.
         """
         self._node.set_cut_off()
+        self._abandon_rounds()
         children = tuple(reversed(self._order))
         with trio.CancelScope(shield=True, deadline=self._node.cut_off()):
             await self._stop(children, reason)
@@ -324,42 +348,50 @@ class Supervisor:
         """Cancel children one after the other, and wait until each has exited."""
         for child in children:
             if child.task is None:
+                # A task may be on its way that has not made its first step.
+                child.spawned = False
                 continue
-            stopped = self._stopping[child] = trio.Event()
+            stopped = self._stopping.get(child)
+            if stopped is None:
+                stopped = self._stopping[child] = trio.Event()
+                dismissed = child.dismissed
+                child.cancel(reason, self._node.path)
+                child.dismissed = dismissed
             # A clean-up that asks whoever waits for it is refused, not cut off.
             edges, task = self._context.bus.waits.edges, trio.lowlevel.current_task()
             edges[task] = child
             try:
-                dismissed = child.dismissed
-                child.cancel(reason, self._node.path)
-                child.dismissed = dismissed
                 await stopped.wait()
             finally:
                 edges.pop(task, None)
-                del self._stopping[child]
 
-    async def _start_again(self, group: list[Slot], delay: float) -> None:
+    async def _start_again(self, going: _Round, group: list[Slot]) -> None:
         for slot in group:
             if slot.restart is Restart.TEMPORARY or slot.dismissed:
                 self._close(slot)
             elif not slot.closed:
                 slot.rest_between_lives()
         # A checkpoint even without a delay: a restart in a cancelled scope must not go on.
-        await trio.sleep(delay)
+        await trio.sleep(going.delay)
         for slot in group:
-            # Who left the order meanwhile was told to stop.
-            if slot in self._order and not await self._start_one_again(slot):
-                # Its failure starts the group again.
+            if going.repeated:
                 return
+            going.unstarted.discard(slot)
+            # Who left the order meanwhile was told to stop.
+            if slot in self._order and not await self._start_one_again(going, slot):
+                # Either it is the cause of another restart, or it is left out.
+                await going.wait_verdict()
 
-    async def _start_one_again(self, slot: Slot) -> bool:
-        if slot.closed:
-            slot = self._wake_resting(slot)
-        elif not self._renew(slot):
+    async def _start_one_again(self, going: _Round, slot: Slot) -> bool:
+        going.begin_start()
+        try:
+            slot = self._wake_resting(slot) if slot.closed else self._renew(slot)
+        except Exception as error:  # noqa: BLE001 - it is the failure of the child
+            self.exited(slot, [error])
             return False
         slot.restarts += 1
         self._spawn(slot)
-        return await slot.wait_started() or slot.dismissed
+        return await slot.wait_started() or slot.closed or slot.dismissed
 
     def _wake_resting(self, rested: Slot) -> Slot:
         """Give a child that has ended normally a new slot in its old place."""
@@ -367,7 +399,7 @@ class Supervisor:
         slot.introduced = True
         slot.restarts = rested.restarts
         self._order = {slot if each is rested else each: None for each in self._order}
-        self._restarting[slot] = self._restarting.pop(rested)
+        self._rounds[slot] = self._rounds.pop(rested)
         rank = {each.name: place for place, each in enumerate(self._order)}
         children = self._node.children
         self._node.children = {
@@ -375,29 +407,77 @@ class Supervisor:
         }
         return slot
 
-    def _renew(self, slot: Slot) -> bool:
-        """Give `slot` its next object; a function that fails counts as a failed start."""
-        if isinstance(slot.source, Worker):
-            return True
-        try:
+    def _renew(self, slot: Slot) -> Slot:
+        """Give `slot` its next object, if it is a new one each time."""
+        if not isinstance(slot.source, Worker):
             worker = _make(slot.source)
             if worker.name != slot.name:
                 raise ValueError(
                     f"the function that makes worker {slot.name!r} made one named {worker.name!r}: "
                     "it must keep the name"
                 )
-        except Exception as error:  # noqa: BLE001 - it is the failure of the child
-            self.exited(slot, [error])
-            return False
-        slot.employ(worker)
-        return True
+            slot.employ(worker)
+        return slot
 
     def withdraw(self, child: Slot) -> None:
         """Close a child that is told to stop while it does not run."""
         self._close(child)
-        scope = self._restarting.pop(child, None)
-        if scope is not None and scope not in self._restarting.values():
-            scope.cancel(reason="nobody is left to restart")
+        self._skip(child)
+
+
+class _Round:
+    """One restart, of a child or of a group of them together."""
+
+    __slots__ = ("_open", "_verdict", "delay", "repeated", "scope", "unstarted")
+
+    def __init__(self, group: Iterable[Slot], delay: float) -> None:
+        """Restart `group` after `delay` seconds."""
+        # Who is to be started again, and was not yet.
+        self.unstarted: set[Slot] = set(group)
+        self.delay = delay
+        # Whether it has to begin anew.
+        self.repeated: bool = True
+        # Round the starting; what was stopped stays so if it is cancelled.
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self._open = True
+        # Set when somebody has decided about the child whose start has failed.
+        self._verdict = trio.Event()
+
+    def begin(self) -> bool:
+        """Begin, or begin anew; False if nothing is left to do."""
+        if not (self._open and self.repeated and self.unstarted):
+            return False
+        self.repeated = False
+        self.scope = trio.CancelScope()
+        return True
+
+    def begin_start(self) -> None:
+        """Take note that a child is started now."""
+        self._verdict = trio.Event()
+
+    async def wait_verdict(self) -> None:
+        """Wait until the child whose start has failed is left out."""
+        await self._verdict.wait()
+
+    def repeat(self, group: Iterable[Slot], delay: float) -> None:
+        """Begin anew, with `group` and who was not started yet."""
+        self.unstarted.update(group)
+        self.delay = delay
+        self.repeated = True
+        self.scope.cancel(reason="another failure begins the restart anew")
+
+    def skip(self, child: Slot) -> None:
+        """Go on without `child`."""
+        self.unstarted.discard(child)
+        self._verdict.set()
+        if not self.unstarted and not self.repeated:
+            self.scope.cancel(reason="nobody is left to restart")
+
+    def abandon(self) -> None:
+        """Start nobody any more."""
+        self._open = False
+        self.repeated = True
+        self.scope.cancel(reason="the supervisor stops")
 
 
 def _make(source: Any) -> Worker:

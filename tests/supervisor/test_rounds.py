@@ -1,0 +1,239 @@
+"""Failures that meet a restart: one round of stopping and starting serves them all."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trioworkers import (
+    Backoff,
+    BusDataMessage,
+    Job,
+    Restart,
+    RestartIntensityExceeded,
+    Strategy,
+    Worker,
+    WorkersError,
+    handles,
+    job,
+    message,
+    open_runner,
+)
+
+GROUPS = [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL]
+
+
+@message
+class Crash(BusDataMessage):
+    """Make a child fail."""
+
+
+@message
+class Quit(BusDataMessage):
+    """Make a child end normally."""
+
+
+class Child(Worker):
+    """Takes its time to start and to stop."""
+
+    def __init__(self, name: str, start: float = 0, stop: float = 0) -> None:
+        super().__init__(name)
+        self.seconds = start, stop
+
+    async def on_start(self) -> None:
+        await trio.sleep(self.seconds[0])
+
+    async def on_stop(self) -> None:
+        await trio.sleep(self.seconds[1])
+
+    @handles(Crash)
+    async def crash(self, _message: Crash) -> None:
+        raise ValueError(self.name)
+
+    @handles(Quit)
+    async def quit(self, _message: Quit) -> None:
+        await self.stop()
+
+    @job()
+    async def ping(self, _job: Job, _payload: dict[str, object]) -> dict[str, object]:
+        return {}
+
+
+def supervisor(
+    strategy_: Strategy,
+    children: list[tuple[str, float, float]],
+    restart: Restart,
+    intensity: int = 1000,
+) -> Worker:
+    """Make the parent of `children`."""
+
+    class Parent(Worker):
+        strategy = strategy_
+        max_restarts = intensity
+        period = 60.0
+        backoff = Backoff(initial=0.1, jitter=0, factor=1)
+
+        async def on_start(self) -> None:
+            await self.add_workers(*(partial(Child, *each) for each in children), restart=restart)
+
+    return Parent("parent")
+
+
+async def _all_answer(parent: Worker, names: str) -> None:
+    for name in names:
+        with trio.fail_after(5):
+            await parent.ask(name, "ping")
+
+
+@pytest.mark.parametrize("bad", [2, 3])
+@pytest.mark.parametrize("names", ["ab", "abc"])
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_several_bad_messages(
+    strategy: Strategy, names: str, bad: int, autojump_clock: MockClock
+) -> None:
+    """A child that fails again at once is restarted again, and everybody answers (S-SUP-6)."""
+    parent = supervisor(strategy, [(name, 0, 0) for name in names], Restart.PERMANENT)
+    async with open_runner(parent) as runner:
+        for _ in range(bad):
+            await runner.send(Crash(target="a"))
+        await trio.sleep(5)
+        await _all_answer(parent, names)
+        child = runner.get_worker("a")
+        assert child is not None
+        assert child.statistics().restarts == bad
+
+
+async def test_failures_in_the_same_instant_count_once(autojump_clock: MockClock) -> None:
+    """What a restart stops anyway may have failed: that is no restart more (S-SUP-6)."""
+    parent = supervisor(
+        Strategy.ONE_FOR_ALL, [("a", 0, 0), ("b", 0, 0)], Restart.PERMANENT, intensity=1
+    )
+    async with open_runner(parent) as runner:
+        runner.send_nowait(Crash(target="a"))
+        runner.send_nowait(Crash(target="b"))
+        await trio.sleep(5)
+        await _all_answer(parent, "ab")
+
+
+@pytest.mark.parametrize("kind", [Restart.PERMANENT, Restart.TRANSIENT])
+async def test_a_failure_while_a_sibling_stops(kind: Restart, autojump_clock: MockClock) -> None:
+    """A failure in the middle of a restart leaves nobody behind (S-SUP)."""
+    parent = supervisor(
+        Strategy.ONE_FOR_ALL, [("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 0, 0.5)], kind
+    )
+    async with open_runner(parent) as runner:
+        await runner.send(Crash(target="a"))
+        await trio.sleep(0.2)
+        await runner.send(Crash(target="b"))
+        await trio.sleep(5)
+        await _all_answer(parent, "abcd")
+
+
+async def test_giving_up_while_a_sibling_stops(autojump_clock: MockClock) -> None:
+    """Giving up in the middle of a restart raises that, at once, and nothing else (S-SUP)."""
+    parent = supervisor(
+        Strategy.ONE_FOR_ALL,
+        [("a", 0.3, 0), ("b", 0, 0), ("d", 0, 0.5)],
+        Restart.PERMANENT,
+        intensity=1,
+    )
+    started = 0.0
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_runner(parent) as runner:
+            started = trio.current_time()
+            await runner.send(Crash(target="a"))
+            await trio.sleep(0.8)
+            await runner.send(Crash(target="b"))
+            await runner.send(Crash(target="b"))
+            await trio.sleep_forever()
+    assert [type(error) for error in caught.value.exceptions] == [RestartIntensityExceeded]
+    assert trio.current_time() - started < 4
+
+
+async def test_a_function_that_fails_once_for_a_child_that_had_ended(
+    autojump_clock: MockClock,
+) -> None:
+    """A function that fails for a resting child is a failed start, and tried again (S-SUP)."""
+    made = 0
+
+    def make() -> Worker:
+        nonlocal made
+        made += 1
+        if made == 2:
+            raise OSError("not just now")
+        return Child("a")
+
+    class Parent(Worker):
+        strategy = Strategy.ONE_FOR_ALL
+
+        async def on_start(self) -> None:
+            await self.add_workers(make, partial(Child, "b"), restart=Restart.TRANSIENT)
+
+    parent = Parent("parent")
+    async with open_runner(parent) as runner:
+        await runner.send(Quit(target="a"))
+        await trio.sleep(1)
+        await runner.send(Crash(target="b"))
+        await trio.sleep(5)
+        assert made == 3
+        await _all_answer(parent, "ab")
+
+
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_a_child_told_to_stop_while_its_start_has_failed(
+    strategy: Strategy, autojump_clock: MockClock
+) -> None:
+    """A restart goes on without a child that is told to stop in it (S-SUP)."""
+    fails = False
+
+    class Failing(Child):
+        async def on_start(self) -> None:
+            if fails:
+                raise ValueError("no start")
+
+    class Parent(Worker):
+        backoff = Backoff(initial=0.1, jitter=0, factor=1)
+
+        async def on_start(self) -> None:
+            await self.add_workers(
+                partial(Failing, "a"), partial(Child, "b"), restart=Restart.PERMANENT
+            )
+
+        async def on_worker_failed(self, data: object) -> None:
+            if fails:
+                await self.end_worker("a")
+
+    Parent.strategy = strategy
+    parent = Parent("parent")
+    async with open_runner(parent) as runner:
+        fails = True
+        await runner.send(Crash(target="a"))
+        await trio.sleep(5)
+        assert runner.get_worker("a") is None
+        await _all_answer(parent, "b")
+
+
+SEEDS = 60
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_random_failures(seed: int, autojump_clock: MockClock) -> None:
+    """Whatever fails or ends whenever, in the end everybody is up and answers (S-SUP, S-JOB-3)."""
+    chance = random.Random(seed)
+    kind = chance.choice([Restart.PERMANENT, Restart.TRANSIENT])
+    times = [0, 0, 0.05, 0.3]
+    children = [(name, chance.choice(times), chance.choice(times)) for name in "abcd"]
+    parent = supervisor(chance.choice(list(Strategy)), children, kind)
+    async with open_runner(parent) as runner:
+        for _ in range(chance.randint(1, 6)):
+            await trio.sleep(chance.choice([0, 0.01, 0.05, 0.12, 0.3, 0.6]))
+            what = Crash if kind is Restart.TRANSIENT or chance.random() < 0.7 else Quit
+            with suppress(WorkersError):
+                runner.send_nowait(what(target=chance.choice("abcd")))
+        await trio.sleep(30)
+        await _all_answer(parent, "abcd")
