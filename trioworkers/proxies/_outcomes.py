@@ -32,6 +32,9 @@ from ..messages import BusJobResponseMessage, BusJobResponseUrgentMessage, JobSt
 __all__ = ["error_outcome", "outcome_of", "response_of"]
 
 
+_WHY = 1000
+
+
 def response_of(request: Request, outcome: Outcome) -> BusJobResponseMessage:
     """Return the message that tells the outcome of a job to its requester."""
     error = outcome.error
@@ -62,7 +65,9 @@ def _description(error: JobError) -> dict[str, Any]:
 
 def error_outcome(request: Request, error: Exception) -> Outcome:
     """Return the outcome of a job whose response cannot cross."""
-    text = f"its response cannot cross the link: {error}"
+    # Half of a surrogate pair in it, and this could not cross either.
+    why = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = f"its response cannot cross the link: {why[:_WHY]}"
     remote = JobRemoteError(request.target, request.name, type(error).__name__, text, "")
     return Outcome(JobStatus.ERROR, error=remote)
 
