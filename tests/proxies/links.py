@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,6 +22,7 @@ from trioworkers.proxies.transports import Transport, transport_for
 
 Link = tuple[Transport, Transport]
 Opener = Callable[..., AbstractAsyncContextManager[Link]]
+Server = Callable[..., AbstractAsyncContextManager[int]]
 
 
 @asynccontextmanager
@@ -35,14 +37,15 @@ async def memory() -> AsyncIterator[Link]:
 class Meeting:
     """Where the server's end of a connection is handed over, and waits to be let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, accept: bool = True) -> None:
         self.over = trio.Event()
+        self.accept = accept
         self._give, self._take = trio.open_memory_channel[Transport](1)
 
-    async def host(self, websocket: Any, accept: bool = True) -> None:
+    async def host(self, websocket: Any) -> None:
         """Hand over a connection from inside its handler."""
         transport = transport_for(websocket)
-        if accept:
+        if self.accept:
             await transport.accept()
         await self._give.send(transport)
         await self.over.wait()
@@ -54,28 +57,8 @@ class Meeting:
 
 
 @asynccontextmanager
-async def _joined(
-    port: int, meeting: Meeting, cleanup: Callable[[], object] = lambda: None, **settings: Any
-) -> AsyncIterator[Link]:
-    async with trio.open_nursery() as nursery:
-        with trio.fail_after(5):
-            client = await open_client_transport(
-                f"ws://127.0.0.1:{port}/ws?a=b", nursery=nursery, **settings
-            )
-        server = await meeting.arrive()
-        try:
-            yield client, server
-        finally:
-            await client.abort()
-            await server.abort()
-            meeting.over.set()
-            cleanup()
-
-
-@asynccontextmanager
-async def ours(max_message_size: int = 1_048_576, **settings: Any) -> AsyncIterator[Link]:
-    """Link by a server that is made of the pieces of `serve_proxies`."""
-    meeting = Meeting()
+async def ours(meeting: Meeting, max_message_size: int = 1_048_576) -> AsyncIterator[int]:
+    """Run a server that is made of the pieces of `serve_proxies`; gives its port."""
 
     async def handle(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
@@ -87,31 +70,26 @@ async def ours(max_message_size: int = 1_048_576, **settings: Any) -> AsyncItera
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         await nursery.start(trio.serve_listeners, handle, [listener])
-        port = listener.socket.getsockname()[1]
-        async with _joined(port, meeting, **settings) as link:
-            yield link
+        yield listener.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 
 
-def foreign(accepted: bool) -> Opener:
-    """Link by a server of trio-websocket's own; its connection is accepted by it, or by us."""
+def foreign(accepted: bool) -> Server:
+    """Make a server of trio-websocket's own; it accepts a connection itself, or leaves it to us."""
 
     @asynccontextmanager
-    async def opener(**settings: Any) -> AsyncIterator[Link]:
-        meeting = Meeting()
-
+    async def server(meeting: Meeting) -> AsyncIterator[int]:
         async def handle(request: trio_websocket.WebSocketRequest) -> None:
             await meeting.host(await request.accept() if accepted else request)
 
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(
+            running = await nursery.start(
                 trio_websocket.serve_websocket, handle, "127.0.0.1", 0, None
             )
-            async with _joined(server.port, meeting, **settings) as link:
-                yield link
+            yield running.port
             nursery.cancel_scope.cancel()
 
-    return opener
+    return server
 
 
 @asynccontextmanager
@@ -161,28 +139,67 @@ def quart_app(meeting: Meeting) -> Any:
     return app
 
 
-def asgi(make_app: Callable[[Meeting], Any]) -> Opener:
-    """Link by an ASGI application under Hypercorn."""
+def asgi(make_app: Callable[[Meeting], Any]) -> Server:
+    """Make a server that runs an ASGI application under Hypercorn."""
 
     @asynccontextmanager
-    async def opener(**settings: Any) -> AsyncIterator[Link]:
-        meeting = Meeting()
+    async def server(meeting: Meeting) -> AsyncIterator[int]:
         async with hypercorn(make_app(meeting)) as listener:
-            async with _joined(listener.port, meeting, **settings) as link:
-                yield link
+            yield listener.port
 
-    return opener
+    return server
 
 
 fastapi, quart = asgi(fastapi_app), asgi(quart_app)
 
-OPENERS: dict[str, Opener] = {
-    "memory": memory,
+SERVERS: dict[str, Server] = {
     "ours": ours,
     "a request of trio-websocket": foreign(accepted=False),
     "a connection of trio-websocket": foreign(accepted=True),
     "FastAPI": fastapi,
     "Quart": quart,
+}
+
+
+@asynccontextmanager
+async def link(server: Server, *, accept: bool = True, **settings: Any) -> AsyncIterator[Link]:
+    """Connect a client of ours to a server."""
+    meeting = Meeting(accept)
+    async with server(meeting) as port:
+        async with trio.open_nursery() as nursery:
+            opened: list[Transport] = []
+
+            async def connect() -> None:
+                opened.append(
+                    await open_client_transport(
+                        f"ws://127.0.0.1:{port}/ws?a=b", nursery=nursery, **settings
+                    )
+                )
+
+            async def finish() -> None:
+                for each in opened:
+                    await each.abort()
+                meeting.over.set()
+
+            try:
+                async with trio.open_nursery() as connecting:
+                    connecting.start_soon(connect)
+                    opened.insert(0, await meeting.arrive())
+                    if not accept:
+                        await opened[0].accept(*settings.get("subprotocols", ())[:1])
+                yield opened[1], opened[0]
+            finally:
+                await finish()
+
+
+def linked(server: Server) -> Opener:
+    """Make an opener of links to a server."""
+    return functools.partial(link, server)
+
+
+OPENERS: dict[str, Opener] = {
+    "memory": memory,
+    **{name: linked(server) for name, server in SERVERS.items()},
 }
 
 

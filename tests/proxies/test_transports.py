@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
+import quart as quart_module
+import starlette.websockets
 import trio
+import trio.testing
+import trio_websocket
 
-from tests.proxies.links import OPENERS, Opener
-from trioworkers.proxies.transports import LinkClosed
+from tests.proxies.links import (
+    OPENERS,
+    SERVERS,
+    Meeting,
+    Opener,
+    Server,
+    link,
+    ours,
+    quart,
+    reset,
+)
+from trioworkers.proxies._dial import open_client_transport
+from trioworkers.proxies._line import Line
+from trioworkers.proxies._memory import MemoryTransport
+from trioworkers.proxies._transport import Transport, check_offered
+from trioworkers.proxies._trio_websocket import TrioTransport
+from trioworkers.proxies.transports import LinkClosed, transport_for
 
 each_kind = pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
+each_server = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+# Those where the server has not accepted before we are asked to.
+each_open_server = pytest.mark.parametrize(
+    "server",
+    [server for name, server in SERVERS.items() if name != "a connection of trio-websocket"],
+    ids=[name for name in SERVERS if name != "a connection of trio-websocket"],
+)
+
+REQUEST = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+BIG = b"0123456789abcdef" * 60_000
+
+
+async def send_text(transport: Transport, text: str) -> None:
+    """Send text, which no proxy does by itself."""
+    if isinstance(transport, MemoryTransport):
+        await transport.send_text(text)
+    else:
+        await transport.websocket.send_message(text)
+
+
+async def ended(transport: Transport) -> LinkClosed:
+    """Wait for the end of a connection."""
+    with trio.fail_after(5), pytest.raises(LinkClosed) as caught:
+        while True:
+            await transport.receive()
+    return caught.value
 
 
 @each_kind
 async def test_messages_arrive_in_order_both_ways(opener: Opener) -> None:
-    """S-PROXY-5: each frame is a message of its own, in the order of sending; text comes as text."""
+    """S-PROXY-5: each frame is a message of its own, in the order of sending."""
     async with opener() as (client, server):
         with trio.fail_after(5):
             for one, other in ((client, server), (server, client)):
@@ -27,3 +75,475 @@ async def test_messages_arrive_in_order_both_ways(opener: Opener) -> None:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(one.send, frames[7:])
                     assert [await other.receive() for _ in frames[7:]] == frames[7:]
+
+
+@each_kind
+async def test_text_and_big_messages(opener: Opener) -> None:
+    """S-PROXY-5: text arrives as text; a message of almost 1 MiB arrives whole, both ways."""
+    async with opener() as (client, server):
+        with trio.fail_after(5):
+            await send_text(client, "é" * 1000)
+            assert await server.receive() == "é" * 1000
+            for one, other in ((client, server), (server, client)):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(one.send, [BIG, b"", b"x"])
+                    assert [await other.receive() for _ in range(3)] == [BIG, b"", b"x"]
+
+
+@each_kind
+async def test_a_cancelled_receive_loses_nothing(opener: Opener) -> None:
+    """S-PROXY-5: a task that stops receiving at any moment takes no message along."""
+    async with opener() as (client, server):
+        got: list[bytes | str] = []
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.send, [b"%d" % n for n in range(50)])
+                passes = 0
+                while len(got) < 50:
+                    passes += 1
+                    with trio.CancelScope() as scope:
+                        async with trio.open_nursery() as inner:
+
+                            async def cancel(after: int, scope: trio.CancelScope = scope) -> None:
+                                for _ in range(after):
+                                    await trio.lowlevel.checkpoint()
+                                scope.cancel()
+
+                            inner.start_soon(cancel, passes % 5)
+                            got.append(await server.receive())
+        assert got == [b"%d" % n for n in range(50)]
+
+
+@each_kind
+async def test_the_client_closes(opener: Opener) -> None:
+    """S-PROXY-9: an orderly close is told behind what was sent before, once and for all."""
+    async with opener() as (client, server):
+        await client.send([b"last"])
+        ends: list[LinkClosed] = []
+        with trio.fail_after(5):
+            assert await server.receive() == b"last"
+            async with trio.open_nursery() as nursery:
+
+                async def close() -> None:
+                    await client.close(4001, "enough")
+
+                nursery.start_soon(close)
+                ends.append(await ended(server))
+                # Not before: an ASGI server answers only when its application goes on.
+                if server.lost is not None:
+                    await server.close()
+        assert ends[0].code in (4001, 1006)
+        if ends[0].code == 4001:
+            assert (ends[0].reason, ends[0].by) == ("enough", "peer")
+        mine = await ended(client)
+        assert (mine.code, mine.reason, mine.by) == (4001, "enough", "us")
+        for transport in (client, server):
+            with pytest.raises(LinkClosed):
+                await transport.send([b"too late"])
+            await transport.close()
+            await transport.close(1001, "again")
+
+
+@each_kind
+async def test_the_server_closes(opener: Opener) -> None:
+    """S-PROXY-9: the client learns the code and the reason that the server gave."""
+    async with opener() as (client, server):
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.close, 1008, "rude")
+                end = await ended(client)
+                await client.abort()
+        assert (end.code, end.reason, end.by) == (1008, "rude", "peer")
+        mine = await ended(server)
+        assert (mine.code, mine.by) == (1008, "us")
+
+
+@each_kind
+async def test_aborting_wakes_both_sides(opener: Opener) -> None:
+    """S-PROXY-3: a dropped connection is noticed on both sides, also by who waits already."""
+    async with opener() as (client, server):
+        ends: dict[str, LinkClosed] = {}
+
+        async def wait(name: str, transport: Transport) -> None:
+            ends[name] = await ended(transport)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "client", client)
+            nursery.start_soon(wait, "server", server)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.abort()
+        assert (ends["client"].code, ends["client"].by) == (1006, "us")
+        assert (ends["server"].code, ends["server"].by) == (1006, "network")
+        assert server.lost is not None
+
+
+@each_kind
+async def test_the_server_aborts(opener: Opener) -> None:
+    """S-PROXY-11: abort works in a cancelled scope, twice, and wakes who receives."""
+    async with opener() as (_, server):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ended, server)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await server.abort()
+                await server.abort()
+        with pytest.raises(LinkClosed):
+            await server.send([b"x"])
+
+
+@each_kind
+async def test_pings(opener: Opener) -> None:
+    """S-PROXY-5: a peer can be asked whether it is there, unless an ASGI server does it."""
+    async with opener() as (client, server):
+        with trio.fail_after(5):
+            await client.ping()
+            if not server.can_ping:
+                with pytest.raises(NotImplementedError):
+                    await server.ping()
+            else:
+                await server.ping()
+                await server.abort()
+                with pytest.raises(LinkClosed):
+                    await server.ping()
+
+
+@each_server
+async def test_names(server: Server) -> None:
+    """S-PROXY-1: a transport knows the underlying object, and whom it is connected to."""
+    async with link(server) as (client, accepted):
+        assert isinstance(client.websocket, trio_websocket.WebSocketConnection)
+        assert client.peer.startswith("127.0.0.1:")
+        assert accepted.peer.startswith("127.0.0.1:")
+        assert client.websocket is not accepted.websocket
+        assert transport_for(accepted) is accepted
+
+
+@each_open_server
+async def test_a_subprotocol_that_was_offered(server: Server) -> None:
+    """S-PROXY-4: of the subprotocols that the client offers the server chooses one."""
+    async with link(server, accept=False, subprotocols=["one", "two"]) as (client, accepted):
+        assert accepted.offers == ("one", "two")
+        assert client.offers == ("one", "two")
+        assert client.subprotocol == "one"
+        await accepted.accept()  # changes nothing
+        await client.send([b"x"])
+        assert await accepted.receive() == b"x"
+
+
+@each_open_server
+async def test_a_subprotocol_that_was_not_offered(server: Server) -> None:
+    """S-PROXY-4: choosing what was not offered is refused before it can harm the server."""
+    meeting = Meeting(accept=False)
+    async with server(meeting) as port:
+        async with trio.open_nursery() as nursery:
+
+            async def connect() -> None:
+                client = await open_client_transport(f"ws://127.0.0.1:{port}/ws", nursery=nursery)
+                assert client.subprotocol is None
+                await client.abort()
+                meeting.over.set()
+
+            nursery.start_soon(connect)
+            accepted = await meeting.arrive()
+            with pytest.raises(ValueError, match="not offered subprotocol 'v9', but nothing"):
+                await accepted.accept("v9")
+            await accepted.accept()
+
+
+@each_open_server
+async def test_closing_before_accepting(server: Server) -> None:
+    """S-PROXY-10: a request that is closed instead of accepted is a refusal for the client."""
+    meeting = Meeting(accept=False)
+    async with server(meeting) as port:
+        async with trio.open_nursery() as nursery:
+
+            async def connect() -> None:
+                with pytest.raises(Exception, match=r"refused the connection: HTTP status 403"):
+                    await open_client_transport(f"ws://127.0.0.1:{port}/ws", nursery=nursery)
+                meeting.over.set()
+
+            nursery.start_soon(connect)
+            accepted = await meeting.arrive()
+            with trio.move_on_after(1):
+                await accepted.close()
+            await accepted.abort()
+
+
+@each_open_server
+async def test_the_client_goes_before_it_is_accepted(server: Server) -> None:
+    """S-PROXY-3: accepting or receiving tells that the client has gone."""
+    meeting = Meeting(accept=False)
+    async with server(meeting) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(REQUEST)
+        accepted = await meeting.arrive()
+        reset(stream)
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with trio.fail_after(5), pytest.raises(LinkClosed):
+            await accepted.accept()
+            await accepted.receive()
+        meeting.over.set()
+        await accepted.abort()
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+async def test_a_message_beyond_the_limit(by_client: bool) -> None:
+    """S-PROXY-4: a frame beyond the size closes the link with 1009, and both sides learn why."""
+
+    @contextlib.asynccontextmanager
+    async def server(meeting: Meeting) -> AsyncIterator[int]:
+        async with ours(meeting, max_message_size=1000) as port:
+            yield port
+
+    async with link(server, max_message_size=1000) as (client, accepted):
+        sender, receiver = (client, accepted) if by_client else (accepted, client)
+        async with trio.open_nursery() as nursery:
+            # More than the sockets hold: the receiver has stopped reading when the rest comes.
+            nursery.start_soon(send_until_lost, sender, [b"x" * 1000, b"y" * 8_000_000])
+            nursery.start_soon(lingering, receiver)
+            end = await ended(sender)
+            assert (end.code, end.by) == (1009, "peer")
+            await sender.close()
+            await sender.abort()
+
+
+async def send_until_lost(transport: Transport, frames: list[bytes]) -> None:
+    """Send, whether it arrives or not."""
+    with contextlib.suppress(LinkClosed):
+        await transport.send(frames)
+
+
+async def lingering(transport: Transport) -> None:
+    """Receive too much, and stay until the peer has understood."""
+    assert await transport.receive() == b"x" * 1000
+    end = await ended(transport)
+    assert (end.code, end.by) == (1009, "us")
+    with trio.fail_after(5):
+        await transport.close()
+    await transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x82\x01x", 1002),  # not masked
+        (b"\xff\xff\xff\xff" * 100, 1002),
+        (b"\x81\x82\x00\x00\x00\x00\xff\xfe", 1007),  # text that is no UTF-8
+        (b"\x88\x82\x00\x00\x00\x00\x03\xed", 1002),  # closing with 1005
+        (b"", 1006),
+        (b"\x82", 1006),  # cut off
+        (b"\x82\xff\x7f" + b"\xff" * 7 + b"\x00" * 4, 1006),  # the beginning of 2**63 bytes
+    ],
+)
+async def test_garbage_ends_the_connection(data: bytes, code: int) -> None:
+    """S-PROXY-4: what is no WebSocket ends that connection, and tells who receives why."""
+    meeting = Meeting()
+    async with ours(meeting) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(REQUEST)
+        accepted = await meeting.arrive()
+        await stream.send_all(data)
+        await stream.send_eof()
+        end = await ended(accepted)
+        assert end.code == code
+        assert end.by == ("network" if code == 1006 else "us")
+        await stream.aclose()
+        await accepted.abort()
+        meeting.over.set()
+
+
+async def test_a_connection_that_is_reset() -> None:
+    """S-PROXY-3: a reset is noticed, by who receives and by who sends."""
+    async with link(ours) as (client, accepted):
+        reset(client.websocket._stream._stream)
+        await client.abort()
+        end = await ended(accepted)
+        assert (end.code, end.by) == (1006, "network")
+        with pytest.raises(LinkClosed):
+            await accepted.send([b"x"])
+
+
+async def test_what_is_sent_together_leaves_together() -> None:
+    """S-PROXY-5: many frames leave in one write, and others' frames fall between, not into them."""
+    async with link(ours) as (client, accepted):
+        assert isinstance(client, TrioTransport)
+        assert client._line is not None
+        writes: list[int] = []
+        inner = client._line.stream._stream
+        send_all = inner.send_all
+
+        async def counting(data: bytes) -> None:
+            writes.append(len(data))
+            await send_all(data)
+
+        inner.send_all = counting
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send, [b"%d" % n for n in range(100)])
+            nursery.start_soon(client.ping)
+            assert [await accepted.receive() for _ in range(100)] == [b"%d" % n for n in range(100)]
+        assert sorted(writes) == [10, 10 * 7 + 90 * 8]
+
+
+@pytest.mark.parametrize(
+    "server", [ours, SERVERS["a connection of trio-websocket"]], ids=["ours", "theirs"]
+)
+async def test_a_peer_that_has_stopped_reading(server: Server) -> None:
+    """S-PROXY-11: a send to it can be cancelled; then nothing more leaves, and abort is quick."""
+    meeting = Meeting()
+    async with server(meeting) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(REQUEST)
+        accepted = await meeting.arrive()
+        with trio.move_on_after(0.1) as scope:
+            await accepted.send([b"x" * 1_000_000] * 20)
+        assert scope.cancelled_caught
+        with trio.move_on_after(0.1) as closing:
+            await accepted.close()
+        assert closing.cancelled_caught or server is ours
+        with trio.fail_after(1):
+            await accepted.abort()
+            await ended(accepted)
+            with pytest.raises(LinkClosed):
+                await accepted.send([b"more"])
+            meeting.over.set()
+        await stream.aclose()
+
+
+async def test_the_reader_outlives_a_cancellation() -> None:
+    """S-PROXY-9: in a nursery that was cancelled a connection can still be closed in order."""
+    meeting = Meeting()
+    async with ours(meeting) as port:
+        async with trio.open_nursery() as nursery:
+            client = await open_client_transport(f"ws://127.0.0.1:{port}/", nursery=nursery)
+            accepted = await meeting.arrive()
+            nursery.start_soon(expect_end, accepted, 1001)
+            nursery.cancel_scope.cancel()
+            with trio.fail_after(5), trio.CancelScope(shield=True):
+                async with trio.open_nursery() as peer:
+                    peer.start_soon(expect_end, accepted, 1001)
+                    await client.close(1001)
+            await client.abort()
+        meeting.over.set()
+
+
+async def expect_end(transport: Transport, code: int) -> None:
+    """Wait for the end of a connection, and look at its code."""
+    assert (await ended(transport)).code == code
+
+
+async def test_the_reader_does_not_outlive_it_for_long(mock_clock: trio.testing.MockClock) -> None:
+    """S-PROXY-9: who forgets to abort is reminded after 10 seconds, and not held up for ever."""
+    async with trio.open_nursery() as nursery:
+        one, _ = trio.testing.memory_stream_pair()
+        line = Line(one, nursery)
+        async with trio.open_nursery() as inner:
+            shaken = trio.Event()
+
+            async def wrap(readers: trio.Nursery) -> None:
+                async def read() -> None:
+                    await trio.sleep_forever()
+
+                readers.start_soon(read)
+
+            await line.shake_hands(wrap)
+            shaken.set()
+            inner.start_soon(line.limit_reader)
+            inner.cancel_scope.cancel()
+        assert not line.done.is_set()
+        mock_clock.jump(10)
+        with trio.CancelScope(shield=True):
+            await line.done.wait()
+
+
+async def test_quart_ends_for_tasks_of_others() -> None:
+    """S-PROXY-3: Quart cancels its handler; whoever else uses the connection is told as well."""
+    async with link(quart) as (client, accepted):
+        await client.close()
+        end = await ended(accepted)
+        assert end.code == 1006
+        with pytest.raises(LinkClosed):
+            await accepted.send([b"x"])
+
+
+async def test_quart_outside_a_handler() -> None:
+    """S-PROXY-1: Quart's websocket means nothing outside a handler, and Quart says so."""
+    with pytest.raises(RuntimeError, match="Not within a websocket context"):
+        transport_for(quart_module.websocket)
+
+
+async def test_starlette_that_was_closed_already() -> None:
+    """S-PROXY-1: a Starlette WebSocket that the handler has closed is a connection that is over."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.connect"}
+
+    async def send(_message: object) -> None:
+        pass
+
+    socket = starlette.websockets.WebSocket({"type": "websocket", "headers": []}, receive, send)
+    transport = transport_for(socket)
+    assert transport.offers == ()
+    assert transport.peer == "an ASGI client"
+    await socket.close()
+    with pytest.raises(LinkClosed, match="closed before it was accepted"):
+        await transport.accept()
+    with pytest.raises(LinkClosed):
+        await transport.receive()
+
+
+async def test_starlette_that_fails_on_the_way() -> None:
+    """S-PROXY-3: what an ASGI server raises about a lost connection is the end of the link."""
+    events = iter([{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hi"}])
+
+    async def receive() -> dict[str, object]:
+        return next(events, {"type": "websocket.disconnect", "code": 1001})
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "websocket.send":
+            raise OSError("the pipe is broken")
+
+    socket = starlette.websockets.WebSocket({"type": "websocket", "headers": []}, receive, send)
+    transport = transport_for(socket)
+    await transport.accept()
+    assert await transport.receive() == "hi"
+    with pytest.raises(LinkClosed):
+        await transport.send([b"x"])
+    assert transport.lost is not None
+    assert transport.lost.code == 1006
+
+
+async def test_starlette_that_went_before() -> None:
+    """S-PROXY-3: a client that goes before it was accepted is a lost link, whatever raises."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(_message: object) -> None:
+        raise AssertionError("nothing to send")
+
+    socket = starlette.websockets.WebSocket({"type": "websocket", "headers": []}, receive, send)
+    with pytest.raises(LinkClosed, match=r"websocket\.connect"):
+        await transport_for(socket).accept()
+
+
+@pytest.mark.parametrize("wrong", [None, "ws://host", object(), 7])
+def test_what_is_no_connection(wrong: object) -> None:
+    """S-PROXY-1: anything else is refused at once, with a word what is taken."""
+    with pytest.raises(TypeError, match=r"trio-websocket, Starlette, FastAPI or Quart.* not"):
+        transport_for(wrong)
+
+
+def test_offers_are_checked() -> None:
+    """S-PROXY-4: only what was offered can be chosen; choosing nothing is always possible."""
+    check_offered(None, None)
+    check_offered("a", ("a",))
+    with pytest.raises(ValueError, match="'b', but a, c"):
+        check_offered("b", ("a", "c"))
+
+
+def test_the_end_as_text() -> None:
+    """S-PROXY-9: the end of a link reads well in a log."""
+    assert str(LinkClosed()) == "1006, closed by network"
+    assert str(LinkClosed(1000, "bye", "us")) == "1000 bye, closed by us"

@@ -160,6 +160,7 @@ class QuartTransport(_ASGITransport):
 
     def __init__(self, websocket: Any) -> None:
         super().__init__(websocket, websocket.requested_subprotocols)
+        self._accepted = False
         nursery = _handler_nursery()
         if nursery is not None:
             nursery.start_soon(self._watch, name=f"watch over {self.peer}")
@@ -177,13 +178,17 @@ class QuartTransport(_ASGITransport):
         if self.lost is not None:
             raise again(self.lost)
         await self.websocket.accept(subprotocol=subprotocol)
+        self._accepted = True
 
     async def _next(self) -> bytes | str:
+        if self._closing and not self._accepted:
+            raise LinkClosed  # Quart would accept now
         message: bytes | str | None = await self.websocket.receive()
         return b"" if message is None else message  # an empty binary message, in Quart 0.22
 
     async def _write(self, frame: bytes) -> None:
         await self.websocket.send(frame)
+        self._accepted = True
 
     async def _close(self, code: int, reason: str) -> None:
         try:

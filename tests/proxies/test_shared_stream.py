@@ -1,0 +1,134 @@
+"""A stream that several tasks write to, each in whole pieces."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from trioworkers.proxies._shared_stream import SharedStream, address_name, peer_name
+
+
+class Pipe(trio.abc.Stream):
+    """Takes one byte a step, notes all, and takes only so many."""
+
+    def __init__(self, room: float = float("inf")) -> None:
+        self.taken = bytearray()
+        self.room = room
+        self.writing = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes one by one."""
+        if self.writing:
+            raise trio.BusyResourceError
+        self.writing = True
+        try:
+            for byte in bytes(data):
+                if len(self.taken) >= self.room:
+                    await trio.sleep_forever()
+                await trio.lowlevel.checkpoint()
+                self.taken.append(byte)
+        finally:
+            self.writing = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Return at once."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the end."""
+        await trio.lowlevel.checkpoint()
+        return b""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
+
+async def test_pieces_are_written_whole_and_in_order() -> None:
+    """S-PROXY-5: what several tasks write at the same time is not mixed, and keeps its order."""
+    pipe = Pipe()
+    stream = SharedStream(pipe, 100)
+    async with trio.open_nursery() as nursery:
+        for letter in b"abcdefgh":
+            nursery.start_soon(stream.send_all, bytes([letter]) * 10)
+            await wait_all_tasks_blocked()
+        nursery.start_soon(stream.wait_send_all_might_not_block)
+    assert pipe.taken == b"".join(bytes([letter]) * 10 for letter in b"abcdefgh")
+
+
+@pytest.mark.parametrize("cut", range(65))
+async def test_a_write_that_was_cut_is_the_last_one(cut: int) -> None:
+    """S-PROXY-5: cancelled at any 64th of a frame, nothing follows that could complete it."""
+    pipe = Pipe(room=cut)
+    stream = SharedStream(pipe, 100)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, b"x" * 65)
+            await wait_all_tasks_blocked()
+            scope.cancel()
+    assert len(pipe.taken) == cut
+    pipe.room = 1000
+    with pytest.raises(trio.BrokenResourceError, match="cut off"):
+        await stream.send_all(b"next")
+    assert len(pipe.taken) == cut
+
+
+async def test_waiting_for_the_turn_can_be_cancelled() -> None:
+    """S-PROXY-5: a write that has not begun is cancelled without harm."""
+    pipe = Pipe(room=5)
+    stream = SharedStream(pipe, 100)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_all, b"0123456789")
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(0) as scope:
+            await stream.send_all(b"never")
+        assert scope.cancelled_caught
+        nursery.cancel_scope.cancel()
+    assert pipe.taken == b"01234"
+
+
+async def test_a_long_handshake_is_cut_off() -> None:
+    """S-PROXY-10: before the handshake is done a peer cannot send without end; then it may."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 10)
+    await far.send_all(b"0123456789")
+    assert await stream.receive_some() == b"0123456789"
+    await far.send_all(b"x")
+    with pytest.raises(trio.BrokenResourceError, match="too long"):
+        await stream.receive_some()
+    stream.unlimit()
+    await far.send_all(b"x" * 1000)
+    assert len(await stream.receive_some()) == 1000
+    assert not stream.eof
+    await far.send_eof()
+    assert await stream.receive_some() == b""
+    assert stream.eof
+
+
+async def test_lingering() -> None:
+    """S-PROXY-4: what the peer still sends is read to nobody, until it has closed its end."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.linger)
+        await far.send_all(b"x" * 100_000)
+        assert await far.receive_some() == b""
+        await far.aclose()
+    await stream.aclose()
+    await stream.linger()  # has no effect any more
+    await SharedStream(Pipe(), 10).linger()  # nor where there is no half of a connection to close
+
+
+async def test_names() -> None:
+    """S-PROXY-1: a peer has a name for the log, whatever kind of connection it has."""
+    assert address_name(("127.0.0.1", 80)) == "127.0.0.1:80"
+    assert address_name(["::1", 80, 0, 0]) == "[::1]:80"
+    assert address_name("") == "a local socket"
+    assert address_name("/run/socket") == "/run/socket"
+    assert peer_name(Pipe()) == "Pipe"
+    near, far = trio.socket.socketpair()
+    with near, far:
+        assert peer_name(trio.SocketStream(near)) == "a local socket"
+        assert repr(SharedStream(trio.SocketStream(far), 1)) == "<SharedStream a local socket>"
+    assert peer_name(trio.SocketStream(near)) == "a peer that has gone"
