@@ -19,7 +19,17 @@ try:
 except ModuleNotFoundError:
     pytest.skip("the benchmarks, which know the peers, are not here", allow_module_level=True)
 
-__all__ = ["KOSOKU", "PIPECAT", "WEBSOCKETS", "WS", "PeerProcess", "need", "peer_process", "script"]
+__all__ = [
+    "KOSOKU",
+    "PIPECAT",
+    "WEBSOCKETS",
+    "WS",
+    "PeerProcess",
+    "WebSocketPeer",
+    "need",
+    "peer_process",
+    "script",
+]
 
 HERE = Path(__file__).parent
 
@@ -125,3 +135,34 @@ async def peer_process(*command: str | Path, **environ: str) -> AsyncGenerator[P
         finally:
             with trio.move_on_after(5, shield=True):
                 await peer.aclose()
+
+
+class WebSocketPeer:
+    """The connection of a process that is driven by lines, as `websockets_peer.py` is."""
+
+    def __init__(self, process: PeerProcess, *, text: bool = False) -> None:
+        self.process = process
+        self.text = text
+
+    async def opened(self) -> None:
+        """Wait for the connection."""
+        assert "open" in await self.process.line()
+
+    async def send(self, text: str) -> None:
+        """Send a message."""
+        await self.process.tell(send=text, binary=not self.text)
+
+    async def receive(self) -> str:
+        """Return the next message."""
+        line = await self.process.line()
+        assert line.keys() == {"got", "binary"}, line
+        assert line["binary"], "Pipecat's server understands binary frames only"
+        text: str = line["got"]
+        return text
+
+    async def closed(self) -> int:
+        """Wait for the end of the connection; return the close code."""
+        line = await self.process.line()
+        assert "closed" in line, line
+        code: int = line["closed"]
+        return code

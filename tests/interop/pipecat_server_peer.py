@@ -1,8 +1,7 @@
 """A real `WebSocketProxyServer` of Pipecat in a FastAPI app under uvicorn, with a worker that serves jobs.
 
-Runs in an environment that has pipecat-ai 1.14.0, FastAPI and uvicorn.  Writes JSON lines: first
-{"port": ...}, then what the proxies of its connections tell.  Ends when its input ends, or by
-itself after LIFE seconds.
+Runs in an environment that has pipecat-ai 1.14.0, FastAPI and uvicorn.  Writes {"port": ...}.
+Ends when its input ends, or by itself after LIFE seconds.
 """
 
 # pyright: reportMissingImports=false
@@ -29,6 +28,7 @@ from pipecat.bus.messages import (  # noqa: E402
     BusTTSSpeakMessage,
     BusWorkerRegistryMessage,
 )
+from pipecat.bus.serializers import JSONMessageSerializer  # noqa: E402
 from pipecat.frames.frames import TextFrame  # noqa: E402
 from pipecat.pipeline.job_context import JobError, JobGroupError, JobParams, JobStatus  # noqa: E402
 from pipecat.pipeline.job_decorator import job  # noqa: E402
@@ -42,9 +42,8 @@ LIFE = 120
 """Seconds after which the process ends whatever happens."""
 
 
-def say(**line: Any) -> None:
-    """Tell the test something."""
-    print(json.dumps(line), flush=True)
+EVENTS: list[str] = []
+"""What the proxies of all connections have told."""
 
 
 class Assistant(BaseWorker):
@@ -141,6 +140,10 @@ class Assistant(BaseWorker):
     async def tell_cancelled(self, message: Any) -> None:
         await self.send_job_response(message.job_id, {"reasons": self.cancelled})
 
+    @job(name="events")
+    async def tell_events(self, message: Any) -> None:
+        await self.send_job_response(message.job_id, {"events": EVENTS})
+
     @job(name="call_back")
     async def call_back(self, message: Any) -> None:
         params = JobParams(name="shout", payload={"text": "hey"}, timeout=1)
@@ -156,25 +159,24 @@ class Assistant(BaseWorker):
 
     @job(name="trespass")
     async def trespass(self, message: Any) -> None:
-        """Send what a strict peer refuses, then answer."""
-        secret = TextFrame(text="for the bystander")
-        await self.send_bus_message(
+        """Send what a strict peer refuses, past our own bus, then answer."""
+        for forbidden in (
             BusFrameMessage(
                 source="assistant",
                 target="bystander",
-                frame=secret,
+                frame=TextFrame(text="for the bystander"),
                 direction=FrameDirection.DOWNSTREAM,
-            )
-        )
-        await self.send_bus_message(BusCancelMessage(source="assistant", target="acme"))
-        await self.send_bus_message(
+            ),
+            BusCancelMessage(source="assistant", target="acme"),
             BusWorkerRegistryMessage(
                 source="assistant",
                 target="acme",
                 runner="elsewhere",
                 workers=[WorkerRegistryEntry(name="bank")],
-            )
-        )
+            ),
+            BusTTSSpeakMessage(source="somebody", target="acme", text="forged"),
+        ):
+            await self.websocket.send_bytes(JSONMessageSerializer().serialize(forbidden))
         await self.send_job_response(message.job_id, {"trespassed": True})
 
     @job(name="hang_up")
@@ -201,11 +203,11 @@ def make_app() -> FastAPI:
 
         @proxy.event_handler("on_client_connected")
         async def connected(worker: Any, websocket: Any) -> None:
-            say(event="connected", token=websocket.headers.get("x-token"))
+            EVENTS.append(f"connected with {websocket.headers.get('x-token')}")
 
         @proxy.event_handler("on_client_disconnected")
         async def disconnected(worker: Any, websocket: Any) -> None:
-            say(event="disconnected")
+            EVENTS.append("disconnected")
             await runner.cancel()
 
         await runner.add_workers(Assistant(websocket), proxy)
@@ -221,7 +223,7 @@ async def main() -> None:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
-        say(port=listener.getsockname()[1])
+        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
         server.should_exit = server.force_exit = True
         await serving

@@ -1,0 +1,49 @@
+"""Our own ends of the connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from trioworkers import BusFrameMessage, Worker
+from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
+from trioworkers.wire import JSONMessageSerializer
+
+__all__ = ["client_proxy", "server_proxy", "serving"]
+
+
+def server_proxy(websocket: Any, frame: type) -> WebSocketProxyServer:
+    """Make the proxy that stands between `assistant` here and `acme` there."""
+    return WebSocketProxyServer(
+        "gateway",
+        websocket=websocket,
+        worker_name="assistant",
+        remote_worker_name="acme",
+        forward_messages=(BusFrameMessage,),
+        serializer=JSONMessageSerializer(frames=(frame,)),
+    )
+
+
+def client_proxy(url: str, frame: type, **settings: Any) -> WebSocketProxyClient:
+    """Make the proxy that stands between `acme` here and `assistant` there."""
+    return WebSocketProxyClient(
+        "proxy",
+        url=url,
+        local_worker_name="acme",
+        remote_worker_name="assistant",
+        forward_messages=(BusFrameMessage,),
+        serializer=JSONMessageSerializer(frames=(frame,)),
+        **settings,
+    )
+
+
+@asynccontextmanager
+async def serving(build: Callable[[Any], Awaitable[Iterable[Worker]]]) -> AsyncGenerator[str]:
+    """Serve sessions for the time of the block; gives the URL."""
+    async with trio.open_nursery() as nursery:
+        listener = await nursery.start(serve_proxies, build, "127.0.0.1", 0)
+        yield f"ws://127.0.0.1:{listener.port}/ws"
+        nursery.cancel_scope.cancel()
