@@ -97,7 +97,7 @@ class MemoryTransport(Transport):
     async def _put(self, message: bytes | str) -> None:
         other = self._other
         while True:
-            if end := self.lost or self._told:
+            if end := self._over():
                 raise again(end)
             if not self._frozen and len(other._arrived) < other._capacity:
                 break
@@ -105,11 +105,14 @@ class MemoryTransport(Transport):
         other._arrived.append(message)
         self._wire.change()
 
+    def _over(self) -> LinkClosed | None:
+        return self.lost or (None if self._frozen else self._told)
+
     async def ping(self) -> None:
         """Return when both ends are alive."""
         await trio.lowlevel.checkpoint()
         while True:
-            if end := self.lost or self._told:
+            if end := self._over():
                 raise again(end)
             if not self._frozen and not self._other._frozen:
                 return
