@@ -184,8 +184,9 @@ async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(tcp)
-        if isinstance(error.__cause__, ssl.SSLError):
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            raise cause from None
         raise ConnectionResetError(
             f"{address.authority} closed the connection during the TLS handshake"
         ) from None
