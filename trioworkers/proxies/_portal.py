@@ -128,8 +128,8 @@ class Portal:
         self._bus.listen(self.name, self._heard)
         self._linked = True
         self._sent = self._received = 0
-        self._announce()
         self.outbox.connect()
+        self._announce()
 
     def unlink(self, reason: str, *, ended: bool = False) -> None:
         """End the session: every open job over the link fails, now."""
