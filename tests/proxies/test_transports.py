@@ -54,9 +54,9 @@ async def send_text(transport: Transport, text: str) -> None:
         await transport.websocket.send_message(text)
 
 
-async def ended(transport: Transport) -> LinkClosed:
+async def ended(transport: Transport, within: float = 5) -> LinkClosed:
     """Wait for the end of a connection."""
-    with trio.fail_after(5), pytest.raises(LinkClosed) as caught:
+    with trio.fail_after(within), pytest.raises(LinkClosed) as caught:
         while True:
             await transport.receive()
     return caught.value
@@ -426,6 +426,24 @@ async def test_the_reader_outlives_a_cancellation() -> None:
                     await client.close(1001)
             await client.abort()
         meeting.over.set()
+
+
+@each_kind
+async def test_sending_in_a_loop_learns_of_the_loss(opener: Opener) -> None:
+    """S-PROXY-5: who only sends, without a pause, does not keep others from noticing the end."""
+    async with opener() as (client, server):
+
+        async def send() -> None:
+            with pytest.raises(LinkClosed):
+                while True:
+                    await server.send([b"x"])
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ended, server)
+                await trio.testing.wait_all_tasks_blocked()
+                await client.abort()
+                nursery.start_soon(send)
 
 
 async def expect_end(transport: Transport, code: int) -> None:

@@ -58,7 +58,9 @@ class _ASGITransport(Transport):
 
     async def send(self, frames: Sequence[bytes]) -> None:
         """Send binary messages, one after the other."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        # Hypercorn throws away what is sent after the connection was lost, and without a schedule
+        # point: a loop that sends would never let the task run that learns of the loss.
+        await trio.lowlevel.checkpoint()
         for frame in frames:
             if self._closing:
                 self._lose(LinkClosed(1000, "", "us"))
