@@ -1,6 +1,7 @@
 # make demo     see it work
 # make test     the whole test suite, with 100 % branch coverage of the core
 # make check    static checks
+# make interop  the tests with programs of others, which it installs outside of .venv
 # make build    wheel and sdist, and the test suite against the installed wheel
 # make matrix   the wheel's test suite on every Python in PYTHONS
 # make lowest   the same with the oldest releases that pyproject.toml allows
@@ -36,7 +37,7 @@ CODE := trioworkers tests $(wildcard examples benchmarks)
 # 114 and 128 do not see that a task status is handed on.
 NO_ASYNC := ASYNC9,ASYNC114,ASYNC124,ASYNC128
 
-.PHONY: demo test check build matrix lowest format venv clean
+.PHONY: demo test check interop build matrix lowest format venv clean
 
 demo: .venv/cli.stamp
 	$(BIN)/trioworkers demo
@@ -59,6 +60,10 @@ check: .venv/dev.stamp
 	$(BIN)/pyright --project tests/pyrightconfig.json
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes trioworkers --ignoreexternal # looks at the python on PATH
 	$(BIN)/python tests/check_promises.py
+
+interop: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.peers.environments --yes
+	TRIOWORKERS_INTEROP=require $(BIN)/python -m pytest tests/interop $(PYTEST_ARGS)
 
 build: dist
 	.ci/test-wheel $(PYTHON) $(PYTEST_ARGS)

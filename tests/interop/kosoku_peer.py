@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -27,7 +28,9 @@ async def main(order: dict[str, Any]) -> None:
         if "url" in order:
             results = await run_fuzzingclient(order["url"], None, order["exclude"], concurrency=2)
         else:
-            async with run_fuzzingserver(None, order["exclude"], host="127.0.0.1") as server:
+            async with run_fuzzingserver(
+                None, order["exclude"], host="127.0.0.1", port=0
+            ) as server:
                 print(json.dumps({"port": server.port}), flush=True)
                 results = await server.get_result()
     except FailureError as failure:
@@ -39,3 +42,5 @@ async def main(order: dict[str, Any]) -> None:
 if __name__ == "__main__":
     signal.alarm(LIFE)
     asyncio.run(main(json.loads(sys.stdin.readline())))
+    # Its native threads now and then abort the process on its way out.
+    os._exit(0)

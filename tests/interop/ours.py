@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,9 +42,12 @@ def client_proxy(url: str, frame: type, **settings: Any) -> WebSocketProxyClient
 
 
 @asynccontextmanager
-async def serving(build: Callable[[Any], Awaitable[Iterable[Worker]]]) -> AsyncGenerator[str]:
+async def serving(
+    build: Callable[[Any], Awaitable[Iterable[Worker]]], **settings: Any
+) -> AsyncGenerator[str]:
     """Serve sessions for the time of the block; gives the URL."""
     async with trio.open_nursery() as nursery:
-        listener = await nursery.start(serve_proxies, build, "127.0.0.1", 0)
+        serve = functools.partial(serve_proxies, build, "127.0.0.1", 0, **settings)
+        listener = await nursery.start(serve)
         yield f"ws://127.0.0.1:{listener.port}/ws"
         nursery.cancel_scope.cancel()

@@ -22,6 +22,7 @@ except ModuleNotFoundError:
 __all__ = [
     "KOSOKU",
     "PIPECAT",
+    "REQUIRED",
     "WEBSOCKETS",
     "WS",
     "PeerProcess",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parent
+REQUIRED = os.environ.get("TRIOWORKERS_INTEROP") == "require"
+"""Whether a missing peer is a failure."""
 
 
 def need(peer: Peer | NodePeer) -> None:
@@ -39,7 +42,7 @@ def need(peer: Peer | NodePeer) -> None:
     if peer.is_ready():
         return
     reason = f"{peer.name} {peer.version} is not installed; `make interop` installs it"
-    if os.environ.get("TRIOWORKERS_INTEROP") == "require":
+    if REQUIRED:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason, allow_module_level=True)
 
@@ -59,6 +62,7 @@ class PeerProcess:
         self._input = process.stdin
         self._output = process.stdout
         self._unread = bytearray()
+        self._closed = False
         self.seen: list[str] = []
 
     async def tell(self, **line: Any) -> None:
@@ -101,7 +105,10 @@ class PeerProcess:
         return self._unread.decode(errors="replace")
 
     async def aclose(self) -> None:
-        """Kill it if it still runs, and collect the rest of its output."""
+        """Kill it if it still runs, and collect the rest of its output.  Harmless twice."""
+        if self._closed:
+            return
+        self._closed = True
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()

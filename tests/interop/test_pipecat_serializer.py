@@ -1,6 +1,6 @@
 """Byte compatibility with the serializer of a real Pipecat 1.14.0, for every type of message.
 
-Skipped unless there is an environment with pipecat-ai 1.14.0; `python -m benchmarks.core` makes one.
+Skipped unless there is an environment with pipecat-ai 1.14.0; `make interop` makes one.
 """
 
 from __future__ import annotations
@@ -20,19 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trioworkers.messages as bus
+from tests.interop.peers import PIPECAT, need
 from tests.wire import samples
 from tests.wire.samples import TextFrame
 from trioworkers._values import WorkerRegistryEntry
 from trioworkers.messages import BusMessage, FrameDirection
 from trioworkers.wire import ForeignMessage, JSONMessageSerializer
 
-try:
-    from benchmarks.peers.environments import PIPECAT
-except ModuleNotFoundError:
-    pytest.skip("the benchmarks, which know the peers, are not here", allow_module_level=True)
-
-if not PIPECAT.python.exists():
-    pytest.skip("there is no environment with pipecat-ai 1.14.0", allow_module_level=True)
+need(PIPECAT)
 
 HERE = Path(__file__).parent
 MESSAGES, UI = "pipecat.bus.messages", "pipecat.bus.ui.messages"

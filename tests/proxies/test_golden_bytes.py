@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import trio
@@ -66,7 +67,8 @@ async def test_our_server_speaks_as_pipecats_does_on_any_stream(accepted: bool) 
         async with trio.open_nursery() as nursery:
 
             async def peer() -> None:
-                connection = await wrap_client_stream(nursery, near, "localhost", "/ws")
+                stream: Any = near
+                connection = await wrap_client_stream(nursery, stream, "localhost", "/ws")
                 await converse_as_client(RawPeer(connection, text=False))
                 done.set()
 

@@ -1,0 +1,158 @@
+"""Autobahn's cases, run by kosoku, against our ends of a connection.
+
+Those of sizes and speed, 9, take most of the time, and run only with TRIOWORKERS_INTEROP=require.
+
+The cases of compression, 12 and 13, are for an extension that our own connections do not have; they
+have to be told apart from failures as "unimplemented".  Hypercorn has the extension, in Python, and
+takes minutes for these cases, so it is spared them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from starlette.websockets import WebSocketDisconnect
+from trio_websocket import ConnectionClosed
+
+from tests.interop.golden import TextFrame
+from tests.interop.ours import server_proxy, serving
+from tests.interop.peers import KOSOKU, REQUIRED, need, peer_process, script
+from tests.proxies import links
+from trioworkers import Worker
+from trioworkers.proxies import IncomingConnection
+from trioworkers.proxies._dial import open_client_transport
+from trioworkers.proxies.transports import LinkClosed, Transport, transport_for
+
+need(KOSOKU)
+
+COMMAND = (KOSOKU.python, script("kosoku_peer.py"))
+COMPRESSION = ("12.*", "13.*")
+SLOW = () if REQUIRED else ("9.*",)
+CASES = 301 if REQUIRED else 247
+"""How many there are without those of compression."""
+LARGE = 2**26
+"""What the biggest message of the cases fits in."""
+ACCEPTABLE = {"OK", "NON-STRICT", "INFORMATIONAL"}
+
+
+async def echo(transport: Transport, websocket: Any) -> None:
+    """Send back what comes, as text or binary, until the connection is over."""
+    send_text = getattr(websocket, "send_text", None) or getattr(websocket, "send_message", None)
+    try:
+        while True:
+            found = await transport.receive()
+            if isinstance(found, bytes):
+                await transport.send([found])
+            else:
+                # Proxies send no text, so transports do not.
+                with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError):
+                    await (send_text or websocket.send)(found)
+    except LinkClosed:
+        pass
+
+
+class Echo:
+    """The server's end of connections that an ASGI application has."""
+
+    async def host(self, websocket: Any) -> None:
+        """Echo on one connection."""
+        transport = transport_for(websocket)
+        try:
+            await transport.accept()
+            await echo(transport, websocket)
+        finally:
+            await transport.abort()
+
+
+async def build(websocket: IncomingConnection) -> list[Worker]:
+    """Echo on a connection of `serve_proxies`; the session then finds it closed."""
+    transport = websocket.transport
+    await transport.accept()
+    await echo(transport, transport.websocket)
+    return [server_proxy(websocket, TextFrame)]
+
+
+async def results_of(url: str, *exclude: str) -> list[list[str]]:
+    """Run the cases against a server."""
+    async with peer_process(*COMMAND) as process:
+        await process.tell(url=url, exclude=list(exclude))
+        results: list[list[str]] = (await process.line())["results"]
+        assert await process.finish() == 0
+    return results
+
+
+def check(results: list[list[str]]) -> None:
+    """Check that no case has failed."""
+    bad = [row for row in results if row[1] not in ACCEPTABLE | {"UNIMPLEMENTED"}]
+    bad += [row for row in results if row[2] not in {"OK", "INFORMATIONAL"}]
+    assert not bad
+    plain = [row for row in results if not row[0].startswith(("12.", "13."))]
+    counts = Counter(behavior for _, behavior, _ in plain)
+    assert "UNIMPLEMENTED" not in counts
+    assert len(plain) == CASES
+    assert counts["OK"] >= 0.9 * len(plain)
+
+
+async def test_the_server_of_serve_proxies(caplog: pytest.LogCaptureFixture) -> None:
+    """S-PROXY-1: a connection of `serve_proxies` obeys RFC 6455, in all cases."""
+    with trio.fail_after(90):
+        async with serving(build, max_message_size=LARGE) as url:
+            results = await results_of(url, *SLOW)
+    check(results)
+    assert "crashed" not in caplog.text
+    compressed = [row for row in results if row[0].startswith(("12.", "13."))]
+    assert {behavior for _, behavior, _ in compressed} == {"UNIMPLEMENTED"}
+
+
+@pytest.mark.parametrize("make_app", [links.fastapi_app, links.quart_app])
+async def test_hypercorn(make_app: Any) -> None:
+    """S-PROXY-1: a connection under Hypercorn's trio worker obeys RFC 6455, as wrapped by us."""
+    with trio.fail_after(90):
+        settings = {"websocket_max_message_size": LARGE}
+        async with links.hypercorn(make_app(Echo()), **settings) as listener:
+            url = f"ws://127.0.0.1:{listener.port}/ws"
+            check(await results_of(url, *SLOW, *COMPRESSION))
+
+
+async def visit(url: str) -> list[str]:
+    """Connect, echo until the connection is over, and return the texts that came."""
+    texts: list[str] = []
+    async with trio.open_nursery() as nursery:
+        transport = await open_client_transport(
+            url,
+            headers={},
+            ssl_context=None,
+            subprotocols=(),
+            max_message_size=LARGE,
+            nursery=nursery,
+        )
+        try:
+            if "runCase" in url:
+                await echo(transport, transport.websocket)
+            else:
+                while True:
+                    texts.append(str(await transport.receive()))
+        except LinkClosed:
+            pass
+        finally:
+            await transport.abort()
+    return texts
+
+
+async def test_our_client() -> None:
+    """S-PROXY-1: a connection that a client proxy opens obeys RFC 6455, in all cases."""
+    with trio.fail_after(90):
+        async with peer_process(*COMMAND) as process:
+            await process.tell(exclude=[*SLOW, *COMPRESSION])
+            address = f"ws://127.0.0.1:{(await process.line())['port']}"
+            (count,) = await visit(f"{address}/getCaseCount")
+            for case in range(1, int(count) + 1):
+                await visit(f"{address}/runCase?case={case}&agent=trioworkers")
+            await visit(f"{address}/updateReports?agent=trioworkers")
+            results = (await process.line())["results"]
+            assert await process.finish() == 0
+    check(results)
