@@ -24,6 +24,7 @@ from trio.lowlevel import (
 )
 
 from . import _clock
+from ._checks import check_target, no_target
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
@@ -248,7 +249,7 @@ class LocalBus(WorkerBus):
         try:
             box = self._boxes.get(message.target)
         except TypeError:
-            raise _no_target(message) from None
+            raise no_target(message) from None
         if kind == _DATA and box is not None:
             if not box.put(message, now):
                 await self.wait_for_room(box, message)
@@ -281,7 +282,7 @@ class LocalBus(WorkerBus):
         if message.target is None:
             self._broadcast_nowait(message)
             return
-        _check_target(message)
+        check_target(message)
         box = self._boxes.get(message.target)
         if box is None:
             self._deliver_at_once(_DATA, message)
@@ -418,6 +419,8 @@ class LocalBus(WorkerBus):
         def abort(_raise_cancel: object) -> Abort:
             assert box.waiting is not None
             del box.waiting[task]
+            # From now on, not when it runs, it waits for nothing.
+            del self.waits.edges[task]
             return Abort.SUCCEEDED
 
         try:
@@ -479,7 +482,7 @@ class LocalBus(WorkerBus):
         elif message.target is None:
             self._broadcast_system(message)
         else:
-            _check_target(message)
+            check_target(message)
             route = self._routes.get(message.target)
             if route is None:
                 self.dead_letter(message, "unknown", message.target)
@@ -513,7 +516,7 @@ class LocalBus(WorkerBus):
             route.wake_system(message)
 
     def _command(self, message: BusMessage) -> None:
-        _check_target(message)
+        check_target(message)
         if isinstance(message, _SESSION):
             self._command_runner(message)
         elif message.target is None:
@@ -676,12 +679,3 @@ def _source(message: BusMessage) -> str:
     if not isinstance(message.source, str):
         raise TypeError(f"source must be a name, not {message.source!r}")
     return message.source
-
-
-def _check_target(message: BusMessage) -> None:
-    if message.target is not None and not isinstance(message.target, str):
-        raise _no_target(message)
-
-
-def _no_target(message: BusMessage) -> TypeError:
-    return TypeError(f"target must be a worker name or None, not {message.target!r}")

@@ -8,8 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._values import Backoff, Strategy
+from .messages import BusMessage
 
-__all__ = ["check_async", "check_settings"]
+__all__ = ["check_async", "check_settings", "check_target", "no_target"]
+
+
+def check_target(message: BusMessage) -> None:
+    """Check the target of a message.
+
+    Raises:
+        TypeError: it is neither a name nor None.
+    """
+    if message.target is not None and not isinstance(message.target, str):
+        raise no_target(message)
+
+
+def no_target(message: BusMessage) -> TypeError:
+    """Return the error for a target that is neither a name nor None."""
+    return TypeError(f"target must be a worker name or None, not {message.target!r}")
 
 
 def check_settings(settings: Mapping[str, object], owner: str = "") -> None:

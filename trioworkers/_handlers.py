@@ -172,7 +172,13 @@ def fit(value: Any, wanted: Any) -> Any:
         value = {}
     if not classes:
         return _payloads.as_plain(value)
-    return _payloads.as_type(value, type(value) if type(value) in classes else wanted)
+    fits = isinstance(value, tuple(cls for cls in classes if isinstance(cls, type)))
+    return _payloads.as_type(value, type(value) if fits else wanted)
+
+
+def admits_none(wanted: Any) -> bool:
+    """Tell whether a payload annotated with `wanted` may be None."""
+    return _shape(wanted)[1] and bool(_shape(wanted)[0])
 
 
 def fit_args(args: Any, wanted: Any) -> Any:

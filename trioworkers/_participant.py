@@ -241,6 +241,12 @@ def _closed(node: Node) -> trio.ClosedResourceError:
 
 
 def _same_for_all(workers: tuple[Any, ...], payload: Any) -> dict[str, Any]:
+    for each in workers:
+        if not isinstance(each, str):
+            raise TypeError(
+                f"with name=, job_group() takes the names of workers, not {each!r}: pass the job "
+                "and a mapping of payloads, or names of workers"
+            )
     payloads = dict.fromkeys(workers, payload)
     if len(payloads) != len(workers):
         raise ValueError(f"the workers of a job group must be distinct: {', '.join(workers)}")

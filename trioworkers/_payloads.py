@@ -6,6 +6,8 @@ be refused instead.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import functools
 import reprlib
 import typing
@@ -53,8 +55,20 @@ def _misfit(wanted: str, value: Any) -> TypeError:
     return TypeError(f"expected {wanted}, got {reprlib.repr(value)} of type {type(value).__name__}")
 
 
+def _member(value: Any, wanted: type[enum.Enum]) -> Any:
+    """Return a member of an enum that is a string or a number too; over a link only that comes."""
+    if isinstance(value, wanted):
+        return value
+    if not isinstance(value, enum.Enum) and type(value) in (str, int):
+        with contextlib.suppress(ValueError):
+            return wanted(value)
+    raise _misfit(wanted.__qualname__, value)
+
+
 def _strict(kind: type) -> _Hook:
-    def structure(value: Any, _kind: Any) -> Any:
+    def structure(value: Any, wanted: Any) -> Any:
+        if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
+            return _member(value, wanted)
         if type(value) is kind or (kind is float and type(value) is int):
             return value
         raise _misfit(kind.__name__, value)

@@ -22,7 +22,7 @@ from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
 from . import _payloads
 from ._bus import LocalBus
-from ._handlers import fit
+from ._handlers import admits_none, fit
 from ._routes import Intake
 from ._tree import Node
 from ._values import JobEvent, JobEventType, JobGroupEvent
@@ -125,6 +125,7 @@ class ReplyBox:
 
         def abort(_raise_cancel: object) -> Abort:
             del producers[task]
+            del self._waits.edges[task]
             return Abort.SUCCEEDED
 
         try:
@@ -182,6 +183,8 @@ class ReplyBox:
             waits.edges.pop(task, None)
 
     def _abort(self, _raise_cancel: object) -> Abort:
+        if self.reader is not None:
+            self._waits.edges.pop(self.reader, None)
         self.reader = None
         return Abort.SUCCEEDED
 
@@ -363,7 +366,7 @@ class Request:
         assert outcome is not None
         if outcome.error is not None:
             raise outcome.error
-        if wanted is type(None):
+        if wanted is type(None) or (outcome.response == {} and admits_none(wanted)):
             return None
         try:
             if wanted is dict:

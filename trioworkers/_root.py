@@ -93,4 +93,7 @@ class Root(Node):
         else:
             # The bus lets nothing else through to a runner.
             assert isinstance(message, BusAddWorkerMessage)
-            self.supervisor.add_soon(message.worker)
+            if self.stopping:
+                self.bus.dead_letter(message, "ending", self.name)
+            else:
+                self.supervisor.add_soon(message.worker)

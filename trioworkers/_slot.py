@@ -329,11 +329,18 @@ class Slot(Address):
                 await self.worker._call_hook("on_stop")
             if scope.cancelled_caught:
                 logger.warning("on_stop of %s was cut off after the grace period", self.path)
+                self._note_end_deadline()
         except BaseException as error:  # noqa: ASYNC103, BLE001 - as in live()
             more = self._note_errors(error, errors)
             if more is not None:
                 rest = _worse(rest, more)
         return rest
+
+    def _note_end_deadline(self) -> None:
+        """Note that an end was cut off, which the life's scope can tell no more."""
+        stop = self.stop
+        if stop is not None and stop.kind == "ended" and trio.current_time() >= self.deadline:
+            self.stop = StopReason("cancelled", "end deadline", stop.path)
 
     def _end_incarnation(self, errors: list[Exception]) -> None:
         self.context.registry.unregister(self.name, self.stop_reason)

@@ -102,7 +102,8 @@ class Supervisor:
         """Add a child now, and start it in a task of the node; not supervised."""
         slot = self._create(source, None)
         assert self._node.nursery is not None
-        self._node.nursery.start_soon(self.start, slot, name=f"start of {slot.path}")
+        # Nobody waits for it: that it was told to stop before it was ready is no error.
+        self._node.nursery.start_soon(self._try_start, slot, name=f"start of {slot.path}")
 
     def _create(self, source: Any, restart: Restart | None) -> Slot:
         worker = _make(source)
@@ -238,7 +239,8 @@ class Supervisor:
             return await self._node.tell_failed(child.name, error)
         except trio.Cancelled:
             # The hook raised, or it was cut off and nobody will restart the child.
-            if child.restart is None or not self._node.stopping:
+            stop = self._node.stop_reason
+            if child.restart is None or stop is None or stop.kind == "failed":
                 self._node.fail(errors)
             raise
         finally:

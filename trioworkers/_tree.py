@@ -71,10 +71,13 @@ class Context:
         """Return how long an end may take.
 
         Raises:
-            ValueError: `deadline` is negative.
+            TypeError: `deadline` is no number.
+            ValueError: it is negative.
         """
         if deadline is None:
             return self.end_deadline
+        if not isinstance(deadline, int | float):
+            raise TypeError(f"deadline must be seconds or None, not {deadline!r}")
         if not deadline >= 0:
             raise ValueError(f"deadline must not be negative, and is {deadline!r}")
         return deadline
@@ -101,6 +104,7 @@ class Node(ABC):
         "nursery",
         "parent",
         "path",
+        "root",
         "stop",
     )
 
@@ -108,6 +112,7 @@ class Node(ABC):
         """Make a node that is not running."""
         self.name: str = name
         self.parent: Node | None = parent
+        self.root: Node = self if parent is None else parent.root
         self.context: Context = context
         self.bus: LocalBus = context.bus
         self.path: str = name if parent is None else f"{parent.path}/{name}"
@@ -263,6 +268,9 @@ class Node(ABC):
         )
 
     def _topmost_cancelled(self) -> Node | None:
+        # The usual case first: asking a scope costs more than all the rest here.
+        if self.root.was_cancelled:
+            return self.root
         for node in reversed(tuple(self.chain())):
             if node.was_cancelled:
                 return node
@@ -279,7 +287,7 @@ class Node(ABC):
             cause: the `Cancelled` that arrived, or what else ends the node without being a
                 failure of it (`KeyboardInterrupt`); None if nothing was raised.
         """
-        top = self._topmost_cancelled() or list(self.chain())[-1]
+        top = self._topmost_cancelled() or self.root
         top.set_cut_off()
         own = top.own_stop_reason
         if own is None or own.kind == "ended":

@@ -224,8 +224,11 @@ def _is_handled(message_type: type[BusMessage]) -> bool:
 
 
 class _DataTable(dict[type[BusMessage], Any]):
-    def get(self, message_type: type[BusMessage], _default: object = None) -> Any:
-        return Probe._keep if _is_handled(message_type) else None
+    def __contains__(self, message_type: object) -> bool:
+        return isinstance(message_type, type) and _is_handled(message_type)
+
+    def __missing__(self, message_type: type[BusMessage]) -> Any:
+        return Probe._keep
 
 
 class _SystemTable(dict[type[BusMessage], SystemHandler]):
