@@ -76,21 +76,23 @@ async def test_server_lost_in_mid_job(order: dict[str, Any]) -> None:
             async def disconnected(proxy: Any, websocket: Any) -> None:
                 events.append("disconnected")
 
-            async def lose() -> None:
-                await golden.expect_announcement(peer)
-                await golden.receive_request(peer, "sleep", None)
-                await process.tell(**order)
-                await peer.closed()
-
-            async with open_runner(acme, proxy) as runner, trio.open_nursery() as nursery:
-                await peer.opened()
-                nursery.start_soon(lose)
-                await peer.send(golden.REGISTRY)
-                await runner.registry.wait_ready("assistant")
+            async def ask() -> None:
                 with pytest.raises(WorkerGoneError):
                     await acme.ask("assistant", "sleep")
                 assert "assistant" not in runner.registry
+
+            async with open_runner(acme, proxy) as runner:
                 await peer.opened()
+                await golden.expect_announcement(peer)
+                await peer.send(golden.REGISTRY)
+                await runner.registry.wait_ready("assistant")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ask)
+                    await golden.receive_request(peer, "sleep", None)
+                    await process.tell(**order)
+                # In whichever order: the old connection has ended, the new one begun and announced.
+                lines = [await process.line() for _ in range(3)]
+                assert {key for line in lines for key in line} >= {"closed", "open", "got"}
                 await peer.send(golden.REGISTRY)
                 await runner.registry.wait_ready("assistant")
                 assert events == ["connected", "disconnected", "connected"]
