@@ -16,6 +16,7 @@ import attrs
 import trio
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
+from .._mailbox import Mailbox
 from .._requests import Outcome, ReplyBox, Request, Responder
 from .._tree import Node
 from .._values import DeadLetterReason, JobEvent
@@ -24,7 +25,7 @@ from ..errors import (
     JobRemoteError,
     LocalWireError,
     MailboxFullError,
-    SystemLaneFullError,
+    RemoteWireError,
 )
 from ..messages import (
     BusCancelMessage,
@@ -40,6 +41,7 @@ from ..messages import (
     BusJobUpdateRequestMessage,
     BusJobUpdateUrgentMessage,
     BusMessage,
+    BusSystemMessage,
 )
 from ._outbox import Outbox, Packed
 from ._outcomes import error_outcome, response_of
@@ -54,8 +56,11 @@ INBOX_CAPACITY = 1024
 INBOX_BYTES = 8 * 2**20
 """How many bytes of them wait; one message may exceed it."""
 
+SYSTEM_CAPACITY = 256
+"""How many messages the local worker's system lane may hold when a peer puts one more there."""
+
 MAX_JOBS = 1024
-"""How many jobs one peer may have open at once."""
+"""How many jobs one peer may have open at once, those included whose answers wait to leave."""
 
 _STREAM: dict[str, Callable[..., BusMessage]] = {
     "stream_start": BusJobStreamStartMessage,
@@ -119,6 +124,8 @@ class Deliveries:
         self.jobs: dict[str, Request] = {}
         self._inbox: deque[tuple[Any, int]] = deque()
         self._size = 0
+        # How many answers wait to leave.
+        self._unsent = 0
         # Whether the task that empties the inbox has a message in hand.
         self._busy = False
         self._task: trio.lowlevel.Task | None = None
@@ -129,7 +136,11 @@ class Deliveries:
         return len(self._inbox) + self._busy
 
     def receive(self, message: BusMessage, size: int) -> None:
-        """Take a message that may come in, and has the local worker as its target."""
+        """Take a message that may come in, and has the local worker as its target.
+
+        Raises:
+            RemoteWireError: it is one more request of a peer that does not read its answers.
+        """
         if isinstance(message, BusJobRequestMessage):
             self._request(message, size)
         elif isinstance(message, BusJobCancelMessage):
@@ -146,6 +157,7 @@ class Deliveries:
     def abandon(self, reason: str) -> None:
         """Cancel the peer's jobs: nobody is there who wants to know."""
         jobs, self.jobs = self.jobs, {}
+        self._unsent = 0
         for request in jobs.values():
             request.late = True
             request.cancel(f"the link is lost: {reason}", self._owner.path)
@@ -171,15 +183,25 @@ class Deliveries:
 
     def _deliver(self, message: BusMessage, size: int) -> None:
         """Hand a message to the local worker, or let it wait behind those that wait."""
-        if self._inbox or self._busy or isinstance(message, BusJobUpdateRequestMessage):
+        if isinstance(message, BusSystemMessage):
+            if self._system_depth(message) >= SYSTEM_CAPACITY:
+                self._lose(message, "overflow", "too many system messages wait for the worker")
+                return
+        elif self._inbox or self._busy or isinstance(message, BusJobUpdateRequestMessage):
             self._enqueue(message, size)
             return
         try:
             self.bus.send_nowait(message)
         except trio.WouldBlock:
             self._enqueue(message, size)
-        except (MailboxFullError, SystemLaneFullError) as error:
+        except MailboxFullError as error:
             self._lose(message, "overflow", str(error))
+
+    def _system_depth(self, message: BusMessage) -> int:
+        """Tell how many messages wait in the local worker's system lane."""
+        route = self.bus.route(cast("str", message.target))
+        box = None if route is None else route.mailbox
+        return len(box.system or ()) if isinstance(box, Mailbox) else 0
 
     def _enqueue(self, item: Any, size: int) -> None:
         if len(self._inbox) >= INBOX_CAPACITY or self._size >= INBOX_BYTES:
@@ -206,7 +228,7 @@ class Deliveries:
             self._busy = True
             try:
                 await self._hand_over(item)
-            except (MailboxFullError, SystemLaneFullError, BackpressureDeadlockError) as error:
+            except (MailboxFullError, BackpressureDeadlockError) as error:
                 self._lose(item, "overflow", str(error))
             except BaseException:
                 if isinstance(item, BusMessage):
@@ -233,6 +255,9 @@ class Deliveries:
         if message.job_id in self.jobs:
             self._lose(message, "refused", f"a job {message.job_id!r} is open already")
             return
+        if self._unsent >= 2 * MAX_JOBS:
+            # Refusals by now, which it does not read either.
+            raise RemoteWireError(f"{self._unsent} answers wait to leave, and it goes on asking")
         box = _Replies(self)
         request = Request(
             cast("Node", _Peer(self._owner.name, self._node.context)),
@@ -244,7 +269,7 @@ class Deliveries:
         request.id = message.job_id
         box.request = request
         self.bus.tell(message)
-        if len(self.jobs) >= MAX_JOBS:
+        if len(self.jobs) + self._unsent >= MAX_JOBS:
             request.refuse("busy", f"{MAX_JOBS} jobs over this link are open")
             return
         self.jobs[request.id] = request
@@ -291,9 +316,9 @@ class Deliveries:
 
     def answer(self, request: Request, outcome: Outcome) -> None:
         """Send the outcome of a job, if the peer is still there."""
-        self.jobs.pop(request.id, None)
         if request.late:
             return
+        self.jobs.pop(request.id, None)
         if isinstance(outcome.error, JobRemoteError):
             # Its trace stays on this side.
             logger.warning(
@@ -305,6 +330,11 @@ class Deliveries:
                 exc_info=outcome.error.__cause__,
             )
         self._owner.outbox.put_reply(self._pack_response(request, outcome))
+        self._unsent += 1
+
+    def answer_left(self) -> None:
+        """Take note that an answer is about to leave."""
+        self._unsent -= 1
 
     def _pack_response(self, request: Request, outcome: Outcome) -> Packed:
         packed: Packed | None = None

@@ -8,11 +8,13 @@ out whether a silent peer is still there.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import trio
 
 from ..errors import RemoteWireError
+from ._outbox import Packed
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 
@@ -84,7 +86,7 @@ class Link:
             try:
                 self._portal.receive(frame)
             except RemoteWireError as error:
-                await self._refuse(1008, f"too many unreadable messages, the last: {error}")
+                await self._refuse(1008, str(error))
 
     async def _refuse(self, code: int, reason: str) -> None:
         # Begun before the close, so that the cut is the reason and not what the peer makes of it.
@@ -93,14 +95,16 @@ class Link:
 
     async def _write(self) -> None:
         while True:
-            packed = await self._portal.outbox.take(WINDOW)
-            for each in packed:
-                self._portal.left(each)
-            self._writing = True
-            await self._transport.send([each.frame for each in packed])
-            self._writing = False
+            await self._send(await self._portal.outbox.take(WINDOW))
             if self._closing is not None and self._portal.outbox.empty:
                 raise LinkClosed(*self._closing, "us")
+
+    async def _send(self, packed: Sequence[Packed]) -> None:
+        for each in packed:
+            self._portal.left(each)
+        self._writing = True
+        await self._transport.send([each.frame for each in packed])
+        self._writing = False
 
     async def _beat(self) -> None:
         if not self._transport.can_ping:
@@ -127,5 +131,12 @@ class Link:
         self._end = end
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
             if not self._writing and end.by == "us":
-                await self._transport.close(end.code, end.reason)
+                await self._say_farewell(end)
         await self._transport.abort()
+
+    async def _say_farewell(self, end: LinkClosed) -> None:
+        # The cancel that is why the connection is closed, for one.
+        if urgent := self._portal.outbox.take_urgent():
+            with suppress(LinkClosed):
+                await self._send(urgent)
+        await self._transport.close(end.code, end.reason)

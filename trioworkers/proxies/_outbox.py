@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import trio
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
@@ -88,7 +88,14 @@ class Outbox:
     def full(self) -> bool:
         """Whether a sender has to wait: there is no room, or no link."""
         lanes = self._lanes
-        return not self._linked or lanes.data_depth >= CAPACITY or lanes.size >= BYTES
+        return (
+            not self._linked or lanes.data_depth >= CAPACITY or lanes.size >= BYTES or self._crowded
+        )
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether even an urgent event of a job has to wait."""
+        return self._lanes.system_depth >= SYSTEM_LIMIT or self._lanes.size >= 2 * BYTES
 
     def put(self, item: Any, now: float) -> bool:
         """Queue a message, an event of a job, or an open request; False if there is no room.
@@ -103,7 +110,7 @@ class Outbox:
         packed = self._owner.pack(item)
         if packed is None:
             return True
-        if self.full and not packed.urgent:
+        if self._crowded if packed.urgent else self.full:
             return False
         self._append(packed)
         return True
@@ -126,7 +133,7 @@ class Outbox:
         self._append(packed._replace(urgent=True))
 
     def put_reply(self, packed: Packed) -> None:
-        """Queue the last word on a job of the peer's: there are as many as the peer has jobs."""
+        """Queue an answer, which is bounded by the peer's jobs, or an announcement."""
         if self._linked:
             self._append(packed)
 
@@ -187,6 +194,10 @@ class Outbox:
             window -= len(packed.frame)
         self._hand_over()
         return taken
+
+    def take_urgent(self) -> list[Packed]:
+        """Take what is in the system lane, for a last write."""
+        return [cast("Packed", self._lanes.take()) for _ in range(self._lanes.system_depth)]
 
     def withdraw(self, request: Any) -> bool:
         """Take a request out again; False if it has left already."""

@@ -76,8 +76,9 @@ def outcome_of(
     request: Request, message: BusJobResponseMessage | BusJobResponseUrgentMessage
 ) -> Outcome:
     """Return the outcome that a response from beyond a link tells."""
-    status, response = message.status, message.response
-    said = cast("dict[str, Any]", response) if isinstance(response, dict) else {}
+    status: JobStatus = message.status
+    response: Any = message.response
+    said = cast("dict[str, Any]", response if isinstance(response, dict) else {})
     if status is JobStatus.COMPLETED:
         return Outcome(status, {} if response is None else response)
     if status is JobStatus.CANCELLED:
@@ -92,7 +93,7 @@ def outcome_of(
             request.target, request.name, _text(said, "error"), status, response
         )
         return Outcome(status, response, failed)
-    return Outcome(status, response, _error_of(request, said, response))
+    return Outcome(status, response, _error_of(request, said, message.response))
 
 
 def _error_of(request: Request, said: dict[str, Any], response: object) -> JobError:

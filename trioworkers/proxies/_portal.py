@@ -137,7 +137,9 @@ class Portal:
             return
         self._linked = False
         for item in self.outbox.disconnect():
-            self.reject(item, "link lost", reason)
+            # An announcement is made again over the next link.
+            if not isinstance(item, BusWorkerRegistryMessage):
+                self.reject(item, "link lost", reason)
         for request in tuple(self._bus.open_requests.values()):
             if request.responder is self and request.job is _LEFT:
                 request.gone(f"the link to it is lost: {reason}")
@@ -249,6 +251,8 @@ class Portal:
         self._sent += 1
         if isinstance(packed.item, Request):
             packed.item.job = _LEFT
+        elif isinstance(packed.item, _RESPONSES):
+            self.deliveries.answer_left()
 
     def reject(self, item: Any, reason: DeadLetterReason, detail: str = "") -> None:
         """Take what will not leave: a request gets its outcome, a message is dead."""
@@ -269,7 +273,8 @@ class Portal:
         """Take one frame from the peer; never waits.
 
         Raises:
-            RemoteWireError: the peer has sent too much that could not be read.
+            RemoteWireError: the peer has sent too much that could not be read, or goes on asking
+                without reading the answers.
         """
         self._received += 1
         try:
@@ -281,7 +286,7 @@ class Portal:
             self._bus.dead_letter(unread, "undecodable", self._node.name, str(error))
             self._fail_answered(frame, error)
             if self._session.abused:
-                raise
+                raise RemoteWireError(f"too many unreadable messages, the last: {error}") from None
             return
         decision = self.policy.inbound(message)
         if not decision:

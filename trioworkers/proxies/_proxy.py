@@ -79,8 +79,11 @@ class WebSocketProxy(Worker):
         self._heartbeat = heartbeat
         self._portal: Portal | None = None
         self._link: Link | None = None
-        # While a connection is wanted: cancelled to give up what is not connected yet.
+        # From an activation on until the end of what it began: cancelled to give up what is not
+        # connected yet.
         self._attempt: trio.CancelScope | None = None
+        # Whether a connection that is lost now is to be made again.
+        self._wanted = False
         self._idle = trio.Event()
         # Fails early if a type that is to cross cannot.
         self._table(None)
@@ -124,6 +127,7 @@ class WebSocketProxy(Worker):
         """Connect, if there is no connection and none is being made."""
         del args
         if self._attempt is None:
+            self._wanted = True
             self._attempt = trio.CancelScope()
             self._idle = trio.Event()
             self.nursery.start_soon(self._occupy, self._attempt, name=f"link of {self.name}")
@@ -148,6 +152,7 @@ class WebSocketProxy(Worker):
         raise NotImplementedError
 
     def _hang_up(self, reason: str) -> None:
+        self._wanted = False
         if self._link is not None:
             self._link.close_soon(1000, reason)
         elif self._attempt is not None:

@@ -135,7 +135,7 @@ class WebSocketProxyClient(WebSocketProxy):
         while True:
             begun = trio.current_time()
             end = await self._connect_once()
-            if isinstance(end, LinkClosed) and end.by == "us":
+            if not self._wanted:
                 return
             if self._reconnect is None:
                 await self._give_up(end)
