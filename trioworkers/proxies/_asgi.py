@@ -19,6 +19,10 @@ from ._transport import LinkClosed, Transport, again, check_offered
 
 __all__ = ["QuartTransport", "StarletteTransport"]
 
+# Seconds that the peer has to answer a close.  A server that is being shut down does not even look
+# for the answer.
+DRAIN = 1.0
+
 
 class _ASGITransport(Transport):
     """What both have in common: an end that is noticed once, and wakes who receives."""
@@ -29,11 +33,11 @@ class _ASGITransport(Transport):
         self.offers = tuple(offers)
         self._receiving: trio.CancelScope | None = None
         self._reader = trio.Lock()
-        self._closing = False
+        self._said: LinkClosed | None = None  # how we have begun to close it
 
     def _lose(self, end: LinkClosed) -> None:
         if self.lost is None:
-            self.lost = end
+            self.lost = self._said or end
         if self._receiving is not None:
             self._receiving.cancel(reason="the connection has ended")
 
@@ -62,10 +66,8 @@ class _ASGITransport(Transport):
         # point: a loop that sends would never let the task run that learns of the loss.
         await trio.lowlevel.checkpoint()
         for frame in frames:
-            if self._closing:
-                self._lose(LinkClosed(1000, "", "us"))
-            if self.lost is not None:
-                raise again(self.lost)
+            if end := self.lost or self._said:
+                raise again(end)
             try:
                 await self._write(frame)
             except LinkClosed as end:
@@ -74,18 +76,20 @@ class _ASGITransport(Transport):
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close with a handshake, as far as the server makes one."""
-        if self.lost is not None or self._closing:
+        if self.lost is not None or self._said is not None:
             await trio.lowlevel.checkpoint()
             return
-        self._closing = True
+        self._said = LinkClosed(code, reason, "us")
         try:
             await self._close(code, reason.encode()[:123].decode(errors="ignore"))
-            # What still comes in has to be taken, or the server waits for that, and not for the
-            # end of the connection.
-            while True:
-                await self.receive()
+            # What still comes in has to be taken: Hypercorn's queue has ten places, and while it is
+            # full, the server cannot see the end of the connection.
+            with trio.move_on_after(DRAIN):
+                while True:
+                    await self.receive()
         except LinkClosed:
-            self.lost = LinkClosed(code, reason, "us")
+            pass
+        self._lose(self._said)
 
     async def abort(self) -> None:
         """Have nothing more to do with the connection: the server drops it after the handler."""
@@ -183,7 +187,7 @@ class QuartTransport(_ASGITransport):
         self._accepted = True
 
     async def _next(self) -> bytes | str:
-        if self._closing and not self._accepted:
+        if self._said is not None and not self._accepted:
             raise LinkClosed  # Quart would accept now
         message: bytes | str | None = await self.websocket.receive()
         return b"" if message is None else message  # an empty binary message, in Quart 0.22
