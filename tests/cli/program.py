@@ -68,12 +68,34 @@ def wait_until(holds: Callable[[], bool]) -> None:
         sleep(0.002)
 
 
-def reads_below(process: subprocess.Popen[str], folder: Path) -> bool:
+def reads_below(process: subprocess.Popen[str] | int, folder: Path) -> bool:
     """Tell whether a process has a file below `folder` open."""
-    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+    pid = process if isinstance(process, int) else process.pid
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
             if folder in descriptor.readlink().parents:
                 return True
         except OSError:  # closed meanwhile
             continue
     return False
+
+
+def second_process_of(process: subprocess.Popen[str]) -> int | None:
+    """Find the process that a `demo --remote` has started."""
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        try:
+            for child in (task / "children").read_text().split():
+                if b"demo.second" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+        except OSError:  # it has ended meanwhile
+            continue
+    return None
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process has not ended yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

@@ -80,6 +80,17 @@ def test_a_terminal(tmp_path: Path, width: int) -> None:
     assert max(cell_len(line) for line in lines) <= width
 
 
+def test_a_second_process_in_a_terminal(tmp_path: Path) -> None:
+    """In a terminal, two lines tell of the link to the process that counted."""
+    (tmp_path / "text").write_text("hello " * 1000)
+    text = "\n".join(show(80, "demo", "--remote", "--messages", "2000", str(tmp_path)))
+    assert re.search(
+        r"Counted by process \d+, behind a proxy: \d+ messages? there, \d+ back\.", text
+    )
+    assert re.search(r"A round trip, of a job: p50 \S+ .s, p99 \S+ .s\.", text)
+    assert "8 workers stopped in" in text
+
+
 def test_doctor_in_a_terminal() -> None:
     """In a terminal the doctor shows tables."""
     assert any(line.split()[:2] == ["cli", "installed"] for line in show(80, "doctor"))

@@ -46,6 +46,7 @@ def demo_command(
     top: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 10,
     letters: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 4,
     messages: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))] = 100_000,
+    remote: Flag = False,
     plain: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -61,6 +62,7 @@ def demo_command(
         top: How many files and words are listed.
         letters: How many letters a word must have to be listed.
         messages: How many data messages the flood has.
+        remote: Count in a second process, behind a WebSocket proxy.
         plain: Write lines of fields with tabs between them.  So does anything but a terminal.
         json: Write one JSON document.
     """
@@ -71,6 +73,7 @@ def demo_command(
         top=top,
         letters=letters,
         messages=messages,
+        remote=remote,
     )
 
 

@@ -18,7 +18,14 @@ __all__ = ["demo"]
 
 
 def demo(
-    paths: Sequence[str], *, style: Style, workers: int, top: int, letters: int, messages: int
+    paths: Sequence[str],
+    *,
+    style: Style,
+    workers: int,
+    top: int,
+    letters: int,
+    messages: int,
+    remote: bool,
 ) -> int:
     """Run the demo.
 
@@ -30,18 +37,22 @@ def demo(
         top: how many files and words to list.
         letters: how short the listed words may be.
         messages: how many messages the flood has.
+        remote: let a second process count.
 
     Returns:
         The exit code.
 
     Raises:
-        Refusal: a path does not exist, or the output cannot be written.
+        Refusal: a path does not exist, the output cannot be written, or the second process does
+            not start or is gone too early.
     """
-    settings = Settings(_roots(paths), workers, messages)
+    settings = Settings(_roots(paths), workers, messages, remote)
     terminal = style is Style.TERMINAL
     show = TerminalShow(Console(highlight=False), top, letters) if terminal else Show()
     with show:
         report, code = trio.run(perform, settings, show)
+    if report.failure is not None:
+        raise Refusal(code, report.failure)
     if code == CANCELLED:
         complain("cancelled")
     elif style is Style.JSON:

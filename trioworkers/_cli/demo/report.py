@@ -21,6 +21,7 @@ __all__ = [
     "Cancelling",
     "Counting",
     "Flooding",
+    "Linking",
     "Report",
     "as_duration",
     "as_json",
@@ -44,6 +45,16 @@ class Counting:
 
 
 @attrs.frozen
+class Linking:
+    """The link to the process that counted: messages each way, and how long round trips take."""
+
+    pid: int
+    sent: int
+    received: int
+    round_trip: Latency
+
+
+@attrs.frozen
 class Flooding:
     """The second act: the latencies of both lanes; None for a lane without messages."""
 
@@ -64,11 +75,16 @@ class Cancelling:
 
 @attrs.frozen
 class Report:
-    """Everything; None stands for what an early end has left out."""
+    """Everything; None stands for what an early end has left out.
+
+    `linking` is only there if another process counted; `failure` says why the rest is missing.
+    """
 
     counting: Counting | None = None
+    linking: Linking | None = None
     flooding: Flooding | None = None
     cancelling: Cancelling | None = None
+    failure: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -172,6 +188,11 @@ def _lines(report: Report, number: int, letters: int) -> Iterator[tuple[object, 
             yield ("file", printable(file.label), file.words, "words", file.size, "bytes")
         for word, count in top_words(findings, number, letters):
             yield ("word", word, count)
+    if report.linking is not None:
+        yield ("link", "sent", report.linking.sent, "messages")
+        yield ("link", "received", report.linking.received, "messages")
+        trips = report.linking.round_trip
+        yield ("link", "round trip", trips.count, "jobs", *_latency_fields(trips))
     if report.flooding is not None:
         yield ("flood", "seconds", f"{report.flooding.seconds:.6f}")
         yield ("flood", "backlog", report.flooding.backlog, "messages")
@@ -196,6 +217,7 @@ def as_json(report: Report, number: int, letters: int) -> str:
         "trioworkers": __version__,
         "complete": report.complete,
         "counting": None,
+        "link": None,
         "flood": None,
         "cancel": None,
     }
@@ -214,6 +236,8 @@ def as_json(report: Report, number: int, letters: int) -> str:
                 for word, count in top_words(findings, number, letters)
             ],
         }
+    if report.linking is not None:
+        document["link"] = attrs.asdict(report.linking)
     if report.flooding is not None:
         document["flood"] = attrs.asdict(report.flooding)
     if report.cancelling is not None:
@@ -251,6 +275,16 @@ def counting_summary(counting: Counting) -> list[str]:
     if found["uncounted"]:
         lines.append(f"Not counted yet: {number_of(found['uncounted'], 'file')}.")
     return lines
+
+
+def linking_summary(linking: Linking) -> list[str]:
+    """Sum up the link in sentences."""
+    found = linking.round_trip
+    return [
+        f"Counted by process {linking.pid}, behind a proxy: {number_of(linking.sent, 'message')} "
+        f"there, {linking.received:,} back.",
+        f"A round trip, of a job: p50 {as_duration(found.p50)}, p99 {as_duration(found.p99)}.",
+    ]
 
 
 def flooding_summary(flooding: Flooding) -> str:

@@ -22,10 +22,12 @@ from .report import (
     Cancelling,
     Counting,
     Flooding,
+    Linking,
     as_size,
     cancelling_summary,
     counting_summary,
     flooding_summary,
+    linking_summary,
     number_of,
     top_files,
     top_words,
@@ -70,6 +72,9 @@ class Show:
 
     def counted(self, counting: Counting) -> None:
         """Show the results of the first act."""
+
+    def linked(self, linking: Linking) -> None:
+        """Show what crossed the link to the process that counted."""
 
     def flooding(self, messages: int) -> None:
         """Show that the second act begins."""
@@ -156,6 +161,10 @@ class TerminalShow(Show):
             width = self._console.width - 2
             self._print("", tables.files_and_words(files, words, self._letters, width))
         self._print("", *(Text(line) for line in counting_summary(counting)), "")
+
+    def linked(self, linking: Linking) -> None:
+        """Show what crossed the link, and how long a round trip took."""
+        self._print(*(Text(line) for line in linking_summary(linking)), "")
 
     def flooding(self, messages: int) -> None:
         """Introduce the second act."""

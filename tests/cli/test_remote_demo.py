@@ -1,0 +1,166 @@
+"""`trioworkers demo --remote`: a second process counts, and never outlives the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.program import (
+    interrupt,
+    is_running,
+    reads_below,
+    run,
+    second_process_of,
+    started,
+    wait_until,
+)
+
+FEW = ("--messages", "2000")
+
+
+@pytest.fixture(scope="module")
+def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that takes some seconds to count."""
+    folder = tmp_path_factory.mktemp("much")
+    block = " ".join(f"word{number:x}" for number in range(100_000)).encode()
+    for number in range(20):
+        (folder / f"{number}.txt").write_bytes(block * 4)
+    return folder
+
+
+@contextmanager
+def counting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the demo until its second process counts; in the end that one is gone."""
+    with started("demo", "--remote", "--json", *FEW, str(folder)) as process:
+        found: list[int] = []
+
+        def counts() -> bool:
+            pid = second_process_of(process)
+            found[:] = [] if pid is None else [pid]
+            return pid is not None and reads_below(pid, folder)
+
+        wait_until(counts)
+        yield process, found[0]
+        process.communicate(timeout=60)
+    wait_until(lambda: not is_running(found[0]))
+
+
+def report(*args: str) -> dict[str, Any]:
+    """Run a demo that must end well, and return its JSON document."""
+    done = run("demo", "--json", *FEW, *args)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_the_same_is_found(tmp_path: Path) -> None:
+    """Two processes find what one finds, whatever the files are called; and tell of the link."""
+    (tmp_path / "long.txt").write_text("gamma alpha alpha the the the\n" * 1000)
+    (tmp_path / "many.txt").write_text(
+        " ".join(f"{'abcdefghij'[n % 10] * (n + 1)}" for n in range(99))
+    )
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("alpha\n")
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / ".hidden").touch()
+    here, there = report(str(tmp_path)), report("--remote", str(tmp_path))
+    for found in (here, there):
+        del found["counting"]["seconds"]
+    assert there["counting"] == here["counting"]
+    assert there["complete"] is True
+    assert here["link"] is None
+    assert there["link"]["sent"] > 0
+    assert there["link"]["received"] > 4
+    assert 0 < there["link"]["round_trip"]["p50"] < 1
+
+
+def test_plain(tmp_path: Path) -> None:
+    """Without a terminal there are lines about the link too."""
+    done = run("demo", "--remote", *FEW, str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [fields[1] for fields in lines if fields[0] == "link"] == [
+        "sent",
+        "received",
+        "round trip",
+    ]
+    assert lines[-1] == ["run", "complete"]
+
+
+def test_missing_paths(tmp_path: Path) -> None:
+    """A path that does not exist exits 66 before a process is started."""
+    done = run("demo", "--remote", str(tmp_path / "missing"))
+    assert done.returncode == 66
+
+
+def test_ctrl_c_ends(much: Path) -> None:
+    """Ctrl-C lets the second process finish the files in hand, reports them and exits 0."""
+    with counting(much) as (process, _):
+        interrupt(process)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert errors.count("\n") == 1
+    assert "Ctrl-C: ending" in errors
+    found = json.loads(output)
+    assert found["complete"] is False
+    assert found["counting"]["text"] > 0
+    assert found["counting"]["text"] + found["counting"]["uncounted"] == 20
+
+
+def test_ctrl_c_of_a_terminal_ends(much: Path) -> None:
+    """The second process is not in the foreground, so a terminal's Ctrl-C does not reach it."""
+    with counting(much) as (process, second):
+        assert os.getpgid(second) == second != os.getpgid(process.pid)
+        interrupt(process)
+
+
+def test_ctrl_c_twice_cancels(much: Path) -> None:
+    """Ctrl-C twice cancels both processes: nothing is reported, and the exit code is 130."""
+    with counting(much) as (process, _):
+        assert process.stderr is not None
+        interrupt(process)
+        assert "Ctrl-C: ending" in process.stderr.readline()
+        interrupt(process)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+    assert not output
+    assert errors == "trioworkers: cancelled\n"
+
+
+def test_a_killed_first_process(much: Path) -> None:
+    """If the first process is killed, the second one ends: its link and its input are gone."""
+    with counting(much) as (process, _):
+        process.kill()
+
+
+def test_a_killed_second_process(much: Path) -> None:
+    """If the second process is killed, one line says so, and the exit code is 1."""
+    with counting(much) as (process, second):
+        os.kill(second, signal.SIGKILL)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+    assert not output
+    assert errors.startswith("trioworkers: the second process is gone: the link to it is lost")
+    assert errors.count("\n") == 1
+
+
+def test_a_stuck_second_process(much: Path) -> None:
+    """A second process that does not react is killed."""
+    with counting(much) as (process, second):
+        assert process.stderr is not None
+        os.kill(second, signal.SIGSTOP)
+        interrupt(process)
+        assert "Ctrl-C: ending" in process.stderr.readline()
+        interrupt(process)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert not is_running(second)
+    assert errors == "trioworkers: cancelled\n"
