@@ -87,7 +87,11 @@ class Place:
         self.touched += 1
         return self.box
 
-    def hears(self, message_type: type[BusMessage]) -> bool:
+    @property
+    def path(self) -> str:
+        return self.name
+
+    def hears(self, message: BusMessage) -> bool:
         self.touched += 1
         return self.active
 

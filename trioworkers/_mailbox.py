@@ -101,7 +101,7 @@ class Mailbox:
         """
         self.name: str = name
         self.capacity: int = capacity
-        self.overflow = overflow
+        self.overflow: Overflow = overflow
         self._owner = owner
         self._release = release
         # An empty deque is 600 bytes, and many workers are idle: each lane is made when the first

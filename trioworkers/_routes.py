@@ -16,10 +16,22 @@ __all__ = ["Intake", "Route"]
 class Intake(Protocol):
     """Where messages for a name are queued: a worker's mailbox, or what leaves over a link."""
 
-    name: str
-    overflow: Overflow
     dropped: int
-    waiting: OrderedDict[Any, Any] | None
+
+    @property
+    def name(self) -> str:
+        """Whose messages are queued here."""
+        ...
+
+    @property
+    def overflow(self) -> Overflow:
+        """What happens when the data lane is full."""
+        ...
+
+    @property
+    def waiting(self) -> OrderedDict[Any, Any] | None:
+        """Who waits for room, and what is to enter then."""
+        ...
 
     @property
     def full(self) -> bool:

@@ -189,7 +189,7 @@ async def link(server: Server, *, accept: bool = True, **settings: Any) -> Async
                         await opened[0].accept(*settings.get("subprotocols", ())[:1])
                 yield opened[1], opened[0]
             finally:
-                await finish()
+                await finish()  # noqa: ASYNC102
 
 
 def linked(server: Server) -> Opener:

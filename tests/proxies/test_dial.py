@@ -286,7 +286,7 @@ async def test_cancelled_at_any_moment(passes: int) -> None:
                     )
                     await transport.abort()
             with trio.fail_after(5):
-                while nursery.child_tasks:
+                while nursery.child_tasks:  # noqa: ASYNC110, RUF100
                     await trio.lowlevel.checkpoint()
 
 

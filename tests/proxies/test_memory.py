@@ -62,7 +62,7 @@ async def test_whoever_waits_is_woken(ending: str) -> None:
     async def wait(name: str, what: object) -> None:
         assert callable(what)
         with pytest.raises(LinkClosed):
-            await (what([b"a", b"b"]) if name == "send" else what())
+            await (what([b"a", b"b"]) if name == "send" else what())  # pyright: ignore[reportGeneralTypeIssues]
         woken.append(name)
 
     async with trio.open_nursery() as nursery:

@@ -319,14 +319,14 @@ async def test_garbage_harms_nobody(data: bytes, stay: bool, caplog: Log) -> Non
             assert await acme.ask("assistant", "echo", {}) == {}
 
 
-async def test_a_client_that_resets_before_it_is_judged() -> None:
+async def test_a_client_that_resets_before_it_is_judged(caplog: Log) -> None:
     """S-PROXY-4: a client that has gone before it was refused harms nobody."""
+    caplog.set_level(logging.INFO, "trioworkers")
     gone = trio.Event()
 
     async def wait(request: IncomingConnection) -> bool:
         if "x-first" in request.headers:
             await gone.wait()
-            await trio.testing.wait_all_tasks_blocked(0.01)
             return False
         return True
 
@@ -336,7 +336,9 @@ async def test_a_client_that_resets_before_it_is_judged() -> None:
         await trio.testing.wait_all_tasks_blocked(0.01)
         reset(stream)
         await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
         gone.set()
+        await until_logged(caplog, "refused")
         async with connected(listener) as acme:
             assert await acme.ask("assistant", "echo", {}) == {}
 
@@ -390,7 +392,7 @@ async def test_cancelling_closes_the_sessions() -> None:
     async with trio.open_nursery() as clients:
         async with serving() as listener:
             for _ in range(3):
-                clients.start_soon(wait, await dial(listener.port, clients))
+                clients.start_soon(wait, await dial(listener.port, clients))  # noqa: ASYNC111
             await trio.testing.wait_all_tasks_blocked(0.05)
             begun = trio.current_time()
     assert ends == [1001] * 3

@@ -11,6 +11,7 @@ import starlette.websockets
 import trio
 import trio.testing
 import trio_websocket
+from wsproto import ConnectionType, WSConnection
 
 from tests.proxies.links import (
     OPENERS,
@@ -378,6 +379,7 @@ async def test_what_is_sent_together_leaves_together() -> None:
             writes.append(len(data))
             await send_all(data)
 
+        # pyright: ignore[reportAttributeAccessIssue]
         inner.send_all = counting
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send, [b"%d" % n for n in range(100)])
@@ -515,13 +517,14 @@ async def test_starlette_that_fails_on_the_way() -> None:
     """S-PROXY-3: what an ASGI server raises about a lost connection is the end of the link."""
     events = iter([{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hi"}])
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> dict[str, object]:  # pyright: ignore[reportReturnType]
         return next(events, {"type": "websocket.disconnect", "code": 1001})
 
     async def send(message: dict[str, object]) -> None:
         if message["type"] == "websocket.send":
             raise OSError("the pipe is broken")
 
+    # pyright: ignore[reportArgumentType]
     socket = starlette.websockets.WebSocket({"type": "websocket", "headers": []}, receive, send)
     transport = transport_for(socket)
     await transport.accept()
@@ -565,3 +568,123 @@ def test_the_end_as_text() -> None:
     """S-PROXY-9: the end of a link reads well in a log."""
     assert str(LinkClosed()) == "1006, closed by network"
     assert str(LinkClosed(1000, "bye", "us")) == "1000 bye, closed by us"
+
+
+@each_kind
+async def test_closing_while_another_task_receives(opener: Opener) -> None:
+    """S-PROXY-9: a task that waits for messages is woken when another one closes."""
+    async with opener() as (client, server):
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(expect_end, server, 1001)
+                nursery.start_soon(expect_end, client, 1001)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(server.close, 1001)
+
+
+@each_open_server
+async def test_using_what_could_not_be_accepted(server: Server) -> None:
+    """S-PROXY-3: a connection that was dropped before it was accepted is lost for good."""
+    meeting = Meeting(accept=False)
+    async with server(meeting) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(REQUEST)
+        accepted = await meeting.arrive()
+        await accepted.abort()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        for use in (accepted.accept, accepted.receive, accepted.receive):
+            with pytest.raises(LinkClosed):
+                await use()
+        await accepted.close()
+        meeting.over.set()
+        await stream.aclose()
+
+
+async def test_a_request_whose_client_has_gone_is_closed() -> None:
+    """S-PROXY-9: closing never raises, even if there is nobody to be told."""
+    meeting = Meeting(accept=False)
+    async with ours(meeting) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(REQUEST)
+        accepted = await meeting.arrive()
+        reset(stream)
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        await accepted.close(1001)
+        meeting.over.set()
+
+
+async def test_a_peer_that_has_gone_has_no_name() -> None:
+    """S-PROXY-1: a foreign connection whose peer has gone can be wrapped, and is lost."""
+    near, far = trio.socket.socketpair()
+    stream = trio.SocketStream(near)
+    async with trio.open_nursery() as nursery:
+        far.close()
+        stream.socket.close()
+        nursery.start_soon(noisy, stream)
+
+
+async def noisy(stream: trio.SocketStream) -> None:
+    """Wrap a connection by hand."""
+    connection = trio_websocket.WebSocketConnection(stream, WSConnection(ConnectionType.SERVER))
+    assert transport_for(connection).peer == "a peer that has gone"
+
+
+async def test_starlette_used_behind_our_back() -> None:
+    """S-PROXY-3: if the handler itself has received the end, or closed, the link is lost."""
+    events = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> dict[str, object]:
+        return next(events, {"type": "websocket.disconnect", "code": 1001})
+
+    async def send(_message: object) -> None:
+        pass
+
+    socket = starlette.websockets.WebSocket({"type": "websocket", "headers": []}, receive, send)
+    await socket.accept()
+    await socket.receive()
+    await socket.close()
+    transport = transport_for(socket)
+    with pytest.raises(LinkClosed, match="disconnect message has been received"):
+        await transport.receive()
+    other = transport_for(socket)
+    await other.close()
+    assert other.lost is not None
+
+
+async def test_quart_used_elsewhere() -> None:
+    """S-PROXY-1: Quart's websocket works outside its handler; but who closes it twice is safe."""
+    taken: list[object] = []
+
+    class Bare(Meeting):
+        async def host(self, websocket: object) -> None:
+            taken.append(quart_module.websocket._get_current_object())
+            await self._give.send(transport_for(websocket))
+            await self.over.wait()
+
+    meeting = Bare()
+    async with quart(meeting) as port, trio.open_nursery() as nursery:
+        client: list[Transport] = []
+
+        async def connect() -> None:
+            client.append(await open_client_transport(f"ws://127.0.0.1:{port}/ws", nursery=nursery))
+
+        nursery.start_soon(connect)
+        await meeting.arrive()
+        transport = transport_for(taken[0])
+        await transport.accept()
+        await transport.send([b"x"])
+        await trio.testing.wait_all_tasks_blocked()
+        assert await client[0].receive() == b"x"
+        await transport.websocket.close(1000)
+        await transport.close()
+        assert transport.lost is not None
+        await client[0].abort()
+        meeting.over.set()
+
+
+async def test_a_foreign_connection_without_a_socket() -> None:
+    """S-PROXY-1: a trio-websocket connection over any stream can be wrapped."""
+    near, _ = trio.testing.memory_stream_pair()
+    connection = trio_websocket.WebSocketConnection(near, WSConnection(ConnectionType.SERVER))
+    assert "StapledStream" in transport_for(connection).peer

@@ -143,7 +143,7 @@ async def test_giving_up_while_a_sibling_stops(autojump_clock: MockClock) -> Non
         intensity=1,
     )
     started = 0.0
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.RaisesGroup(RestartIntensityExceeded):
         async with open_runner(parent) as runner:
             started = trio.current_time()
             await runner.send(Crash(target="a"))
@@ -151,7 +151,6 @@ async def test_giving_up_while_a_sibling_stops(autojump_clock: MockClock) -> Non
             await runner.send(Crash(target="b"))
             await runner.send(Crash(target="b"))
             await trio.sleep_forever()
-    assert [type(error) for error in caught.value.exceptions] == [RestartIntensityExceeded]
     assert trio.current_time() - started < 4
 
 

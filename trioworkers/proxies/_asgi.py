@@ -114,9 +114,11 @@ class StarletteTransport(_ASGITransport):
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """Accept, unless the handler did."""
+        await trio.lowlevel.checkpoint()
+        if self.lost is not None:
+            raise again(self.lost)
         state = self.websocket.application_state.name
         if state == "CONNECTED":
-            await trio.lowlevel.checkpoint()
             return
         if state != "CONNECTING" or self.websocket.client_state.name == "DISCONNECTED":
             self._lose(LinkClosed(reason="it was closed before it was accepted"))

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 
 from ..errors import RemoteWireError
 from ._line import Line
-from ._shared_stream import READ
+from ._shared_stream import READ, drop
 from ._trio_websocket import TrioTransport
 
 __all__ = ["Address", "check_headers", "open_client_transport", "parse_url"]
@@ -151,10 +151,10 @@ async def open_client_transport(
     try:
         connection = await line.shake_hands(wrap)
     except ConnectionRejected as refusal:
-        await line.abort()
+        await line.abort()  # noqa: ASYNC120
         raise RemoteWireError(_refusal(address, refusal)) from None
     except Exception as error:
-        await line.abort()
+        await line.abort()  # noqa: ASYNC120
         if line.stream.eof:
             raise ConnectionResetError(
                 f"{address.authority} closed the connection during the opening handshake"
@@ -164,7 +164,7 @@ async def open_client_transport(
             "the path"
         ) from error
     except BaseException:
-        await line.abort()
+        await line.abort()  # noqa: ASYNC102
         raise
     nursery.start_soon(line.limit_reader)
     return TrioTransport(connection, line, tuple(subprotocols))
@@ -183,7 +183,7 @@ async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio
         )
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
-        await trio.aclose_forcefully(tcp)
+        await drop(tcp)  # noqa: ASYNC120 - does not wait
         cause = error.__cause__
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             raise cause from None
@@ -191,7 +191,7 @@ async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio
             f"{address.authority} closed the connection during the TLS handshake"
         ) from None
     except BaseException:
-        await trio.aclose_forcefully(tcp)
+        await drop(tcp)  # noqa: ASYNC102 - does not wait
         raise
     return stream
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import trio
 from trio_websocket import HandshakeError
 
-from ._shared_stream import SharedStream
+from ._shared_stream import SharedStream, drop
 from ._transport import LinkClosed
 
 __all__ = ["Line"]
@@ -103,4 +103,4 @@ class Line:
     async def abort(self) -> None:
         """Drop the connection now, without waiting.  Works in a cancelled scope, and twice."""
         self._scope.cancel(reason="the connection is dropped")
-        await trio.aclose_forcefully(self.stream)
+        await drop(self.stream)

@@ -43,7 +43,10 @@ class Link:
         self._heartbeat = heartbeat
         self._end: LinkClosed | None = None
         self._scope = trio.CancelScope()
+        self._writer = trio.CancelScope(shield=True)
         self._writing = False
+        # Whether the write that goes on is the last.
+        self._over = False
         self._closing: tuple[int, str] | None = None
         self._close_asked = trio.Event()
 
@@ -54,6 +57,7 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._until_lost, self._read)
                     nursery.start_soon(self._until_lost, self._write)
+                    nursery.start_soon(self._limit_writer)
                     nursery.start_soon(self._until_lost, self._beat)
                     nursery.start_soon(self._portal.deliveries.run)
                     nursery.start_soon(self._close_in_order)
@@ -94,10 +98,23 @@ class Link:
         raise self._end
 
     async def _write(self) -> None:
-        while True:
-            await self._send(await self._portal.outbox.take(WINDOW))
-            if self._closing is not None and self._portal.outbox.empty:
-                raise LinkClosed(*self._closing, "us")
+        # Shielded: cut in the middle of a frame, the connection could not be closed in order.
+        with self._writer:
+            while not self._over:
+                await self._send(await self._portal.outbox.take(WINDOW))
+                if self._closing is not None and self._portal.outbox.empty:
+                    raise LinkClosed(*self._closing, "us")
+
+    async def _limit_writer(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._over = True
+            lost = self._end is not None and self._end.by != "us"
+            if lost or self._closing is not None or self._portal.outbox.awaited:
+                self._writer.cancel(reason="the link is over")
+            else:
+                self._writer.deadline = trio.current_time() + CLOSE_SECONDS
 
     async def _send(self, packed: Sequence[Packed]) -> None:
         for each in packed:
@@ -135,7 +152,7 @@ class Link:
         await self._transport.abort()
 
     async def _say_farewell(self, end: LinkClosed) -> None:
-        # The cancel that is why the connection is closed, for one.
+        # Such as the cancel that is why the connection is closed.
         if urgent := self._portal.outbox.take_urgent():
             with suppress(LinkClosed):
                 await self._send(urgent)

@@ -179,6 +179,11 @@ class Outbox:
         """Whether nothing waits to leave."""
         return not self._lanes and not self.waiting
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the writer waits for something to leave."""
+        return self._writer is not None
+
     def depths(self) -> tuple[int, int]:
         """Return how many messages wait in the data and in the system lane."""
         return self._lanes.data_depth, self._lanes.system_depth

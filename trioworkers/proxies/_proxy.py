@@ -172,20 +172,21 @@ class WebSocketProxy(Worker):
         portal = self._portal
         assert portal is not None
         logger.info("proxy %s is connected to %s", self.name, transport.peer)
-        end = LinkClosed(1006, "the proxy was cancelled", "us")
+        end, failed = LinkClosed(1006, "the proxy was cancelled", "us"), False
         try:
             await self._greeted(transport.websocket)
             self._link = Link(portal, transport, self._heartbeat)
             serializer = self._table(self.bus.route(self._policy.local))
             portal.link(serializer, self._broadcasts(serializer))
             end = await self._link.run()
+            failed = self._wanted
         finally:
             self._link = None
-            portal.unlink(str(end), ended=end.by == "us")
+            portal.unlink(str(end), ended=not failed)
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():
-                await transport.abort()
-                await self._parted(transport.websocket)
+                await transport.abort()  # noqa: ASYNC102
+                await self._parted(transport.websocket)  # noqa: ASYNC102
         return end
 
     def _table(self, local: object) -> MessageSerializer:

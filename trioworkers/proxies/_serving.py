@@ -18,7 +18,7 @@ from .._worker import Worker
 from ..abc import Authenticator
 from ._incoming import IncomingConnection, receive_request, reject
 from ._line import Line
-from ._shared_stream import address_name, peer_name
+from ._shared_stream import address_name, drop, peer_name
 from ._transport import LinkClosed
 from .server import WebSocketProxyServer
 
@@ -162,7 +162,7 @@ class _Server:
                 self.turned_away -= 1
         else:
             logger.info("dropped %s: too many connections", peer_name(stream))
-            await trio.aclose_forcefully(stream)
+            await drop(stream)
 
     async def _serve(self, tcp: trio.SocketStream, seconds: float, full: bool) -> None:
         stream: trio.abc.Stream = tcp
@@ -179,7 +179,7 @@ class _Server:
                 elif scope.cancelled_caught:
                     logger.info("dropped %s: no handshake within %g s", line.stream.peer, seconds)
             finally:
-                await line.abort()
+                await line.abort()  # noqa: ASYNC102
 
     async def _admit(self, line: Line, full: bool) -> IncomingConnection | None:
         """Return the connection of a client that may connect."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-__all__ = ["SharedStream", "peer_name"]
+__all__ = ["READ", "SharedStream", "address_name", "drop", "peer_name"]
 
 READ = 65_536
 
@@ -103,6 +103,13 @@ class SharedStream(trio.abc.Stream):
     async def aclose(self) -> None:
         """Close the stream.  A checkpoint; cancelled, it is closed all the same."""
         await self._stream.aclose()
+
+
+async def drop(resource: trio.abc.AsyncResource) -> None:
+    """Close something now, without waiting.  A schedule point, also in a cancelled scope."""
+    # Shielded: it does not wait, and whoever drops a connection has more to clean up.
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(resource)
 
 
 def peer_name(stream: trio.abc.Stream) -> str:

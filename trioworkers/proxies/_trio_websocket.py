@@ -12,7 +12,7 @@ from wsproto.events import BytesMessage
 from wsproto.utilities import LocalProtocolError
 
 from ._line import Line
-from ._shared_stream import address_name
+from ._shared_stream import address_name, drop
 from ._transport import LinkClosed, Transport, again, check_offered
 
 __all__ = ["TrioTransport"]
@@ -149,9 +149,9 @@ class TrioTransport(Transport):
         # Its own aclose() leaves the socket open, and a task at it, once a peer has begun to close.
         stream = getattr(holder, "_stream", None)
         if stream is not None:
-            await trio.aclose_forcefully(stream)
+            await drop(stream)
         elif holder is not None:  # pragma: no cover - another version of trio-websocket
-            await trio.aclose_forcefully(holder)
+            await drop(holder)
 
     async def _accepted(self) -> WebSocketConnection:
         if self._connection is None:

@@ -107,7 +107,7 @@ class WebSocketProxyServer(WebSocketProxy):
                 end = await self._serve_link(self._transport)
         finally:
             with self.cleanup():
-                await self._transport.abort()
+                await self._transport.abort()  # noqa: ASYNC102
         await self.stop(f"the link is lost: {end}")
 
     async def _accept(self) -> LinkClosed | None:
