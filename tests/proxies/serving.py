@@ -107,7 +107,7 @@ async def knock(stream: trio.abc.Stream, *headers: str) -> tuple[int, dict[str, 
         while True:
             match event := answer.next_event():
                 case h11.NEED_DATA:
-                    answer.receive_data(await stream.receive_some())  # pyright: ignore[reportArgumentType]
+                    answer.receive_data(bytes(await stream.receive_some()))  # pyright: ignore[reportArgumentType]
                 case h11.Response() | h11.InformationalResponse():
                     status = event.status_code
                     found = {key.decode(): value.decode() for key, value in event.headers}
