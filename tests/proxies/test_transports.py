@@ -658,7 +658,7 @@ async def test_quart_used_elsewhere() -> None:
 
     class Bare(Meeting):
         async def host(self, websocket: object) -> None:
-            taken.append(quart_module.websocket._get_current_object()  # type: ignore[attr-defined])
+            taken.append(quart_module.websocket._get_current_object())  # type: ignore[attr-defined]
             await self._give.send(transport_for(websocket))
             await self.over.wait()
 

@@ -88,7 +88,7 @@ class DeliveriesOwner(Protocol):
 class _Replies(ReplyBox):
     """Where the events and the outcome of a peer's job go: over the link."""
 
-    __slots__ = ("_answered", "_deliveries", "request")
+    __slots__ = ("_answered", "_deliveries", "_streamed", "request")
 
     request: Request
 
@@ -96,16 +96,21 @@ class _Replies(ReplyBox):
         super().__init__(keeping=False, waits=deliveries.bus.waits)
         self._deliveries = deliveries
         self._answered = False
+        self._streamed = False
 
     def poke(self) -> None:
         """Answer as soon as there is an outcome."""
         if self.request.outcome is not None and not self._answered:
             self._answered = True
-            self._deliveries.answer(self.request, self.request.outcome)
+            if self._streamed and self.request.outcome.error is None:
+                self._deliveries.jobs.pop(self.request.id, None)
+            else:
+                self._deliveries.answer(self.request, self.request.outcome)
 
     async def put(self, event: Any, urgent: bool = False) -> None:
         """Send an event; waits while the outbox is full."""
         await self._deliveries.send_event(self.request, event, urgent)
+        self._streamed = self._streamed or event.type == "stream_end"
 
 
 class Deliveries:

@@ -351,3 +351,6 @@ class Portal:
         event = request.event(_EVENTS[type(message)], data)
         if not request.box.put_nowait(event, EVENT_CAPACITY):
             self._bus.dead_letter(message, "overflow", self.policy.local)
+        if isinstance(message, BusJobStreamEndMessage):
+            request.finish(Outcome(JobStatus.COMPLETED, {} if data is None else data))
+            request.exit()
