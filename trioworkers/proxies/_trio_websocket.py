@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, WebSocketRequest
@@ -59,12 +59,12 @@ class TrioTransport(Transport):
         else:
             self.offers = offers
             self._connect(websocket)
-        self.websocket = websocket
-        self.peer = line.stream.peer if line else _remote(websocket)
+        self.websocket: Any = websocket
+        self.peer: str = line.stream.peer if line else _remote(websocket)
 
     def _connect(self, connection: WebSocketConnection) -> None:
         self.websocket = self._connection = connection
-        self.subprotocol = connection.subprotocol
+        self.subprotocol: str | None = connection.subprotocol
         if self._line is not None:
             kind = ConnectionType.CLIENT if connection.is_client else ConnectionType.SERVER
             self._writer = Connection(kind)
@@ -163,7 +163,7 @@ class TrioTransport(Transport):
     def _ended(self) -> LinkClosed:
         """Tell how the connection has ended: always the same, but as a new exception."""
         if self.lost is None:
-            self.lost = self._said or self._diagnose()
+            self.lost: LinkClosed | None = self._said or self._diagnose()
         return again(self.lost)
 
     def _diagnose(self) -> LinkClosed:

@@ -21,7 +21,7 @@ from .policy import ProxyPolicy
 
 __all__ = ["WebSocketProxyClient"]
 
-logger = logging.getLogger("trioworkers")
+logger: logging.Logger = logging.getLogger("trioworkers")
 
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
