@@ -133,6 +133,15 @@ def test_ctrl_c_ends(much: Path) -> None:
     assert found["flood"] is None
 
 
+def test_ctrl_c_while_it_is_loaded(tmp_path: Path) -> None:
+    """A Ctrl-C while the program's modules are imported cancels, and says so in one line."""
+    (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt\n")
+    done = run("demo", *FEW, cwd=tmp_path)
+    assert done.returncode == 130
+    assert not done.stdout
+    assert done.stderr == "trioworkers: cancelled\n"
+
+
 def test_a_late_ctrl_c_is_quiet(folder: Path) -> None:
     """A Ctrl-C at any time after the report is printed changes nothing but the exit code."""
     for delay in (0, 0.005, 0.01, 0.02, 0.05):

@@ -135,6 +135,17 @@ def test_ctrl_c_twice_cancels(much: Path) -> None:
     assert errors == "trioworkers: cancelled\n"
 
 
+def test_ctrl_c_before_the_second_process_has_started() -> None:
+    """A Ctrl-C that comes before there is anything to end cancels, and says so in one line."""
+    with started("demo", "--remote", "--json", *FEW) as process:
+        wait_until(lambda: second_process_of(process) is not None)
+        interrupt(process)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not output
+    assert errors == "trioworkers: cancelled\n"
+
+
 def test_a_killed_first_process(much: Path) -> None:
     """If the first process is killed, the second one ends: its link and its input are gone."""
     with counting(much) as (process, _):

@@ -11,6 +11,7 @@ from .exits import CANCELLED, WRONG_ARGUMENT
 __all__ = ["main"]
 
 _NO_EXTRA = "The command line needs an extra.  Install it: pip install 'trioworkers[cli]'\n"
+_CANCELLED = "trioworkers: cancelled\n"
 
 
 def main() -> int:
@@ -46,11 +47,14 @@ def _ignore_ctrl_c() -> None:
 
 def _start() -> int:
     try:
-        import cyclopts  # noqa: F401 # pyright: ignore[reportUnusedImport]
-        import rich  # noqa: F401 # pyright: ignore[reportUnusedImport]
-    except ImportError:
-        sys.stderr.write(_NO_EXTRA)
-        return WRONG_ARGUMENT
-    from . import app
-
+        try:
+            import cyclopts  # noqa: F401 # pyright: ignore[reportUnusedImport]
+            import rich  # noqa: F401 # pyright: ignore[reportUnusedImport]
+        except ImportError:
+            sys.stderr.write(_NO_EXTRA)
+            return WRONG_ARGUMENT
+        from . import app
+    except KeyboardInterrupt:  # importing takes long enough for that
+        sys.stderr.write(_CANCELLED)
+        raise
     return app.start(sys.argv[1:])

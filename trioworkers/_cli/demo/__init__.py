@@ -49,8 +49,12 @@ def demo(
     settings = Settings(_roots(paths), workers, messages, remote)
     terminal = style is Style.TERMINAL
     show = TerminalShow(Console(highlight=False), top, letters) if terminal else Show()
-    with show:
-        report, code = trio.run(perform, settings, show)
+    try:
+        with show:
+            report, code = trio.run(perform, settings, show)
+    except* KeyboardInterrupt:  # a third one, or one before the runner looks after them
+        complain("cancelled")
+        raise
     if report.failure is not None:
         raise Refusal(code, report.failure)
     if code == CANCELLED:
