@@ -87,6 +87,7 @@ class Address(Node):
         self.bus.attach(self.name, self)
         self.worker: Any = None
         self.table: HandlerTable = worker._handler_table
+        self.is_edge = worker._is_edge
         try:
             self.employ(worker)
         except BaseException:
@@ -103,12 +104,6 @@ class Address(Node):
         self.table = worker._handler_table
         self.bus.listen(self.name, self.table.heard())
         worker._slot = self
-
-    @property
-    def is_edge(self) -> bool:
-        """Whether its worker only leads elsewhere."""
-        edge: bool = self.worker._is_edge
-        return edge
 
     def stop_batch(self) -> None:
         """Handle no further message before the next checkpoint."""

@@ -183,8 +183,8 @@ class ReplyBox:
             waits.edges.pop(task, None)
 
     def _abort(self, _raise_cancel: object) -> Abort:
-        if self.reader is not None:
-            self._waits.edges.pop(self.reader, None)
+        assert self.reader is not None
+        self._waits.edges.pop(self.reader, None)
         self.reader = None
         return Abort.SUCCEEDED
 

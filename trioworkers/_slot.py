@@ -268,8 +268,6 @@ class Slot(Address):
         # The nursery's own scope: another one round it would cost as much as the task, in time at
         # the start and at a cancel, and in memory.
         self.nursery, self.life = nursery, nursery.cancel_scope
-        if self.deadline < inf:
-            self.life.deadline = self.deadline
         self._set_state(WorkerState.STARTING)
 
     def _become_ready(self) -> None:
@@ -320,7 +318,7 @@ class Slot(Address):
         self, errors: list[Exception], rest: BaseException | None
     ) -> BaseException | None:
         """Run `on_stop`, shielded until the cut-off."""
-        if rest is not None or (self.life is not None and self.life.cancel_called):
+        if rest is not None:
             self.cancelled_from_outside(rest)
         if not self._begun or not self.worker._hears("on_stop"):
             return rest

@@ -99,6 +99,7 @@ class Node(ABC):
         "context",
         "cutoff",
         "deadline",
+        "is_edge",
         "life",
         "name",
         "nursery",
@@ -117,6 +118,8 @@ class Node(ABC):
         self.bus: LocalBus = context.bus
         self.path: str = name if parent is None else f"{parent.path}/{name}"
         self.children: dict[str, Node] = {}
+        # Whether it only leads elsewhere, so that a runner has nothing to do for it alone.
+        self.is_edge: bool = False
         # Whether it has stopped for good.
         self.closed: bool = False
         self.stop: StopReason | None = None
@@ -133,11 +136,6 @@ class Node(ABC):
         if self._supervisor is None:
             self._supervisor = self.context.make_supervisor(self)
         return self._supervisor
-
-    @property
-    def is_edge(self) -> bool:
-        """Whether it only leads elsewhere, so that a runner has nothing to do for it alone."""
-        return False
 
     def chain(self) -> Iterator[Node]:
         """Yield this node and its ancestors, upwards."""
@@ -276,7 +274,7 @@ class Node(ABC):
                 return node
         return None
 
-    def cancelled_from_outside(self, cause: BaseException | None) -> None:
+    def cancelled_from_outside(self, cause: BaseException) -> None:
         """Note reason and cut-off of a cancellation that did not come through `note_cancel`.
 
         They hold for the topmost node that the cancellation covers: one whose end deadline has
@@ -285,7 +283,7 @@ class Node(ABC):
 
         Args:
             cause: the `Cancelled` that arrived, or what else ends the node without being a
-                failure of it (`KeyboardInterrupt`); None if nothing was raised.
+                failure of it (`KeyboardInterrupt`).
         """
         top = self._topmost_cancelled() or self.root
         top.set_cut_off()
@@ -293,11 +291,9 @@ class Node(ABC):
         if own is None or own.kind == "ended":
             top.stop = top.outside_reason(cause)
 
-    def outside_reason(self, cause: BaseException | None) -> StopReason:
+    def outside_reason(self, cause: BaseException) -> StopReason:
         """Return why this node stops, by the exception that arrived."""
-        leaf = None if cause is None else next(leaves(cause))
-        if leaf is None:
-            return StopReason("cancelled", None, self.path)
+        leaf = next(leaves(cause))
         if not isinstance(leaf, trio.Cancelled):
             return StopReason("failed", type(leaf).__name__, self.path)
         failed = leaf.source == "nursery" and self.was_cancelled
