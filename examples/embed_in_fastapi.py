@@ -4,6 +4,7 @@ The runner lives in the application's lifespan.  If a worker fails, the lifespan
 Hypercorn takes the service down; its supervisor (systemd, Kubernetes) starts it again.  (The
 `hypercorn` command of Hypercorn 0.18 goes down too, but with exit code 0.)
 
+    pip install '.[asgi]' fastapi
     python examples/embed_in_fastapi.py 8000
     hypercorn --worker-class trio examples.embed_in_fastapi:app
 

@@ -4,6 +4,7 @@ The runner is a background task of the application.  If a worker fails, Quart-Tr
 background tasks and goes on answering, so the health route asks the runner: it turns red, and
 who watches the service restarts it.
 
+    pip install '.[asgi]' quart-trio
     python examples/embed_in_quart.py 8000
     hypercorn --worker-class trio examples.embed_in_quart:app
 

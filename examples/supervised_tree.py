@@ -1,8 +1,9 @@
 """A shop that goes on when a till breaks: a tree of workers, and a supervisor.
 
 Every fifth customer pays with a coin that crashes the till.  The shop restarts it: a new object
-with the old mailbox, so no other customer is lost.  Press Ctrl-C to close the shop, once to end
-and twice to cancel.
+with the old mailbox, so no other customer is lost.  It would give up if tills broke more often
+than `max_restarts` times in `period` seconds; one customer every 0.2 s breaks 10.  Press Ctrl-C to
+close the shop, once to end and twice to cancel.
 
     python examples/supervised_tree.py
 """
@@ -66,7 +67,7 @@ class Shop(Worker):
             till = tills[customer % len(tills)]
             coin = 0 if customer % 5 == 0 else 50
             await self.send(Payment(target=till, customer=customer, coin=coin))
-            await trio.sleep(0.05)
+            await trio.sleep(0.2)
 
     async def on_worker_failed(self, data: WorkerErrorData) -> None:
         print(f"{data.worker_name} broke: {data.error}")
