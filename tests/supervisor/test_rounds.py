@@ -217,6 +217,58 @@ async def test_a_child_told_to_stop_while_its_start_has_failed(
         await _all_answer(parent, "b")
 
 
+@pytest.mark.parametrize("told", ["a", "b", "ab"])
+async def test_children_told_to_stop_while_a_restart_waits(
+    told: str, autojump_clock: MockClock
+) -> None:
+    """A restart goes on without whoever is told to stop in its delay (S-SUP)."""
+    parent = supervisor(Strategy.ONE_FOR_ALL, [("a", 0, 0), ("b", 0, 0)], Restart.PERMANENT)
+    async with open_runner(parent) as runner:
+        await runner.send(Crash(target="a"))
+        await trio.sleep(0.05)
+        for name in told:
+            await runner.end_worker(name)
+        await trio.sleep(5)
+        assert [name for name in "ab" if runner.get_worker(name) is None] == list(told)
+        await _all_answer(parent, "".join(sorted(set("ab") - set(told))))
+
+
+async def test_a_parent_that_fails_while_a_restart_stops_a_child(
+    autojump_clock: MockClock,
+) -> None:
+    """A child that a restart is stopping is waited for by whoever stops everything (S-SUP)."""
+    stopped: list[float] = []
+
+    class Slow(Child):
+        async def on_stop(self) -> None:
+            await trio.sleep(0.5)
+            stopped.append(trio.current_time())
+
+    class Parent(Worker):
+        strategy = Strategy.ONE_FOR_ALL
+
+        async def on_start(self) -> None:
+            children = partial(Child, "a"), partial(Slow, "b")
+            await self.add_workers(*children, restart=Restart.PERMANENT)
+
+        async def on_stop(self) -> None:
+            stopped.append(-1)
+
+        @handles(Crash)
+        async def crash(self, _message: Crash) -> None:
+            raise OSError("the parent")
+
+    begun = 0.0
+    with pytest.RaisesGroup(OSError):
+        async with open_runner(Parent("parent")) as runner:
+            begun = trio.current_time()
+            await runner.send(Crash(target="a"))
+            await trio.sleep(0.2)
+            await runner.send(Crash(target="parent"))
+            await trio.sleep_forever()
+    assert stopped == [begun + 0.5, -1]
+
+
 SEEDS = 60
 
 
