@@ -1,0 +1,196 @@
+"""What it costs to talk to a worker in another process, through our proxies and through Pipecat's.
+
+    python -m benchmarks.proxy                       # ours, and bare trio-websocket
+    python -m benchmarks.proxy --peers               # and Pipecat, installed once, after asking
+    python -m benchmarks.proxy --peers --json proxy.json
+    python -m benchmarks.proxy --show proxy.json
+
+What is measured is what users see, from worker to worker: two processes on this machine, in each a
+runner with one worker and one proxy, a WebSocket over loopback between them.
+
+- Ours: `WebSocketProxyClient` and `serve_proxies`, with trio-websocket.  Pipecat: its real
+  `WebSocketProxyClient`, and its real `WebSocketProxyServer` in a FastAPI app under uvicorn.  Both
+  speak Pipecat's JSON, and the messages have the same tags, fields and values.
+- *One way*: the worker of the client's side sends messages to the one of the server's side, each
+  made just before it is sent, as fast as it may; over when it has heard from the other worker that
+  it has handled the last one, and all of them.  Ours waits when 256 messages wait to leave; Pipecat
+  never makes a sender wait, so there the sender takes a break after every 64 messages, which is
+  faster than none.
+- *Job*: the same worker asks the other one, which gives back what it got; one job after the other.
+- A *small* message carries one number.  64 KiB are carried as one text, of English words, and as
+  1,100 small dicts.
+- Pipecat's real pair compresses each message: `websockets` offers that and uvicorn takes it.  That
+  is what the claims are about.  On loopback it costs much and saves nothing, so the lines "not
+  compressed" tell how it would be if the server's side had turned it off.
+- *bare*: trio-websocket alone and `json`, with the same texts, one frame for each message.  It has
+  no workers, and nobody looks at what arrives.  Ours can be faster than that: what waits together leaves in one
+  write.
+
+Each round runs all sides in turn, in fresh processes; ratios are made within a round.  See `core.py`
+for the rest of the method.  Exits with 1 if a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.core import commit, in_us, print_heading, versions
+from benchmarks.harness import (
+    Claim,
+    Figure,
+    Group,
+    Run,
+    Samples,
+    Side,
+    judge,
+    machine,
+    measure,
+    print_table,
+)
+from benchmarks.peers.environments import PIPECAT, PeerRefusedError
+
+OURS = Side("ours", "benchmarks.ours_proxy")
+LIMITS = Side("bare", "benchmarks.limits_proxy")
+TITLES = {"ours": "ours", "limits": "bare", "pipecat": "Pipecat"}
+
+SIZES = {"small": "small", "text": "64 KiB of text", "rows": "64 KiB of dicts"}
+ROUNDS = 5
+
+
+def in_rate(seconds: float) -> str:
+    """Write the cost of a message as how many there are in a second."""
+    return f"{1 / seconds:,.0f}/s"
+
+
+def group(case: str, body: str, count: int, quick: int) -> Group:
+    """Return all sides of one measurement."""
+    key = f"{case} {body}"
+    given: dict[str, int | str] = {"count": count, "body": body}
+    fewer: dict[str, int | str] = {"count": quick}
+    return Group(
+        key,
+        rounds=ROUNDS,
+        runs=(
+            Run(f"{key} ours", "ours", case, given, fewer),
+            Run(f"{key} pipecat", "pipecat", case, {**given, "deflate": 1}, fewer),
+            Run(f"{key} plain", "pipecat", case, {**given, "deflate": 0}, fewer),
+            Run(f"{key} bare", "limits", case, given, fewer),
+        ),
+    )
+
+
+GROUPS = (
+    group("one_way", "small", 20_000, 5_000),
+    group("ask", "small", 2_000, 500),
+    group("one_way", "text", 1_000, 300),
+    group("one_way", "rows", 200, 50),
+    group("ask", "text", 200, 50),
+    group("ask", "rows", 50, 20),
+)
+
+
+def one_way_claims(body: str, bound: float) -> tuple[Claim, ...]:
+    """Say how much faster messages must cross."""
+    title, key = f"one way, {SIZES[body]}", f"one_way {body}"
+    ours = Figure(f"{key} ours", "message")
+    return (
+        Claim(title, ours, in_rate, "faster", bound, other=Figure(f"{key} pipecat", "message")),
+        Claim(
+            f"{title}, not compressed", ours, in_rate, "faster",
+            other=Figure(f"{key} plain", "message"),
+        ),
+        Claim(f"{title}, bare", ours, in_rate, "faster", other=Figure(f"{key} bare", "message")),
+    )  # fmt: skip
+
+
+def ask_claims(body: str, bound: float | None) -> tuple[Claim, ...]:
+    """Say how much faster jobs must be."""
+    title, key = f"job, {SIZES[body]}", f"ask {body}"
+
+    def line(more: str, field: str, other: str, bound: float | None = None) -> Claim:
+        ours, theirs = Figure(f"{key} ours", field), Figure(f"{key} {other}", field)
+        return Claim(f"{title}, {more}", ours, in_us, "faster", bound, other=theirs)
+
+    return (
+        line("p50", "p50", "pipecat", bound),
+        line("p99", "p99", "pipecat"),
+        line("p50, not compressed", "p50", "plain"),
+        line("p50, bare", "p50", "bare"),
+    )
+
+
+CLAIMS = (
+    *one_way_claims("small", 1.5),
+    *ask_claims("small", 2),
+    *one_way_claims("text", 1.5),
+    *one_way_claims("rows", 1.5),
+    *ask_claims("text", 1.5),
+    *ask_claims("rows", 1.5),
+)
+
+
+def main() -> int:
+    """Measure, print the table, and return the exit code."""
+    arguments = parse()
+    if arguments.show:
+        record = json.loads(arguments.show.read_text(encoding="utf-8"))
+    else:
+        record = record_of(arguments)
+    samples: Samples = record["samples"]
+    sides = {run.key: TITLES[run.side] for group in GROUPS for run in group.runs}
+    lines = [judge(claim, samples, sides) for claim in CLAIMS if claim.ours.run in samples]
+    print_heading(record)
+    print_table(lines)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return int(any(line.verdict == "FAIL" for line in lines))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    summary = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.proxy", description=summary)
+    parser.add_argument("--peers", action="store_true", help="measure Pipecat as well")
+    parser.add_argument("--yes", action="store_true", help="install a missing peer unasked")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
+    parser.add_argument("--only", help="groups to run: " + ",".join(group.name for group in GROUPS))
+    parser.add_argument("--rounds", type=int, help="rounds for every group")
+    parser.add_argument("--json", type=Path, help="write machine, versions and samples there")
+    parser.add_argument("--show", type=Path, help="print the table of such a file instead")
+    return parser.parse_args()
+
+
+def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure what the command line asks for and return everything worth keeping."""
+    sides = {"ours": OURS, "limits": LIMITS}
+    if arguments.peers:
+        try:
+            PIPECAT.ensure(yes=arguments.yes)
+        except PeerRefusedError as error:
+            raise SystemExit(str(error)) from error
+        sides["pipecat"] = Side("pipecat", "benchmarks.peers.pipecat_proxy", str(PIPECAT.python))
+    wanted = arguments.only.split(",") if arguments.only else [group.name for group in GROUPS]
+    groups = [group for group in GROUPS if group.name in wanted]
+    started = dt.datetime.now(dt.UTC)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    samples = measure(groups, sides, quick=arguments.quick, rounds=arguments.rounds)
+    return {
+        "machine": machine(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
+        "load": round(load, 2),
+        "quick": arguments.quick,
+        "commit": commit(),
+        "versions": versions(samples),
+        "samples": samples,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
