@@ -101,6 +101,7 @@ GROUPS = (
             Run("ask", "ours", "ask", {"count": 5_000, "form": "ask"}),
             Run("ask dict", "ours", "ask", {"count": 5_000, "form": "ask_dict"}),
             Run("job", "ours", "ask", {"count": 5_000, "form": "job"}),
+            Run("bare ask", "limits", "ask", {"count": 5_000}),
             Run("peer job", "pipecat", "ask", {"count": 2_000}),
         ),
     ),
@@ -179,6 +180,14 @@ CLAIMS = (
         other=Figure("peer send 100", "message"),
     ),
     Claim(
+        "1 the most there is: bare trio, peer's bus alone",
+        Figure("bare send", "message"), in_us, "faster", other=Figure("bus send", "message"),
+    ),
+    Claim(
+        "1 the most there is: bare trio, whole framework",
+        Figure("bare send", "message"), in_us, "faster", other=Figure("peer send", "message"),
+    ),
+    Claim(
         "2 ask, round trip p50",
         Figure("ask", "p50"), in_us, "faster", 5, 8, Figure("peer job", "p50"),
     ),
@@ -189,6 +198,10 @@ CLAIMS = (
     Claim(
         "2 async with job(), p50",
         Figure("job", "p50"), in_us, "faster", other=Figure("peer job", "p50"),
+    ),
+    Claim(
+        "2 the most there is: a task and a scope for each job",
+        Figure("bare ask", "p50"), in_us, "faster", other=Figure("peer job", "p50"),
     ),
     Claim("2 ask, round trip p99", Figure("ask", "p99"), in_us, "faster",
           other=Figure("peer job", "p99")),

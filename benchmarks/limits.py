@@ -147,6 +147,53 @@ async def send(count: int, others: int) -> Figures:
     return {"message": seconds}
 
 
+class Question:
+    """A job: who waits for its answer, and the answer."""
+
+    __slots__ = ("answer", "asker", "item")
+
+    def __init__(self, item: object, asker: trio.lowlevel.Task) -> None:
+        self.item = item
+        self.asker = asker
+        self.answer: object = None
+
+
+class Counter:
+    """Answers each question in a task of its own, with a scope of its own, so that it can be cancelled."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+
+    async def ask(self, item: object) -> object:
+        """Ask and wait for the answer."""
+        await checkpoint_if_cancelled()
+        question = Question(item, current_task())
+        self.nursery.start_soon(self.serve, question, trio.CancelScope())
+        await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
+        return question.answer
+
+    async def serve(self, question: Question, scope: trio.CancelScope) -> None:
+        with scope:
+            question.answer = await self.count(question.item)
+        reschedule(question.asker)
+
+    async def count(self, item: object) -> object:
+        return item
+
+
+async def ask(count: int) -> Figures:
+    """One task asks another, again and again, one job at a time; no events, deadlines, errors or refusals."""
+    times: list[float] = []
+    async with trio.open_nursery() as nursery:
+        counter = Counter(nursery)
+        for n in range(count // 10 + count):
+            started = time.perf_counter()
+            await counter.ask(Tick(source="asker", target="counter", n=n))
+            times.append(time.perf_counter() - started)
+        nursery.cancel_scope.cancel()
+    return side.percentiles(times[count // 10 :])
+
+
 async def branch(children: tuple[int, ...]) -> None:
     """Sleep under `children[0]` children of the next level."""
     if not children:
@@ -193,5 +240,5 @@ def synchronous(case: Callable[..., Awaitable[Figures]]) -> Callable[..., Figure
 
 
 if __name__ == "__main__":
-    cases = (send, cancel, spawn)
+    cases = (send, ask, cancel, spawn)
     side.main({case.__name__: synchronous(case) for case in cases}, ["trio", "attrs"])
