@@ -10,7 +10,7 @@ import trio
 from trio.lowlevel import current_task
 
 from ._bus import LocalBus
-from ._runner import WorkerRunner
+from ._runner import WorkerRunner, check_trio
 from ._tree import leaves, split
 from ._values import Strategy
 
@@ -23,15 +23,17 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
     def __init__(self, runner: WorkerRunner, workers: tuple[Any, ...]) -> None:
         self._runner = runner
         self._workers = workers
-        self._manager = trio.open_nursery()
+        self._manager: AbstractAsyncContextManager[trio.Nursery]
         self._nursery: trio.Nursery | None = None
         self._task: trio.lowlevel.Task | None = None
         self._crash: BaseException | None = None
 
     async def __aenter__(self) -> WorkerRunner:
+        check_trio()
         if self._task is not None:
             raise RuntimeError("this open_runner() was entered before: call it again for a new one")
         self._task = current_task()
+        self._manager = trio.open_nursery()
         try:
             await self._runner.add_workers(*self._workers)
         except BaseException:

@@ -240,10 +240,11 @@ class WorkerRunner(Participant):
         Raises:
             NameTakenError: a name is taken.
             TypeError: something is neither a worker nor a function that makes one.
-            RuntimeError: the runner is stopping or has stopped.
+            RuntimeError: the runner is stopping or has stopped, or this is no trio run.
             WorkerGoneError: a worker stopped before it was ready.
             Exception: whatever the first `on_start` of a worker raises; it is not restarted.
         """
+        check_trio()
         if self._stopped.is_set():
             raise RuntimeError(f"runner {self.name!r} has stopped: make a new one")
         await self._root.supervisor.add(workers, restart)
@@ -358,10 +359,11 @@ class WorkerRunner(Participant):
 
         Raises:
             ValueError: `auto_end` is set and no worker was added.
-            RuntimeError: it has been run before.
+            RuntimeError: it has been run before, or this is no trio run.
             ExceptionGroup: workers failed; flat, with the original exceptions.
             trio.Cancelled: a scope round this call was cancelled.
         """
+        check_trio()
         if self._state is not _BEFORE:
             raise RuntimeError(f"runner {self.name!r} was run before: make a new one")
         if auto_end and not self._root.has_work:
@@ -482,6 +484,18 @@ class WorkerRunner(Participant):
         self._context.forget(root)
         self._stopped.set()
         return reason, _problem(self.name, errors, others)
+
+
+def check_trio() -> None:
+    """Refuse to go on where there is no trio.
+
+    Raises:
+        RuntimeError: this is no trio run.
+    """
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            "this does not run under trio: start it with trio.run(main), not asyncio.run(main())"
+        )
 
 
 def _problem(

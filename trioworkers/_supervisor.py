@@ -10,6 +10,7 @@ restart fails.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -483,8 +484,22 @@ class _Round:
 
 
 def _make(source: Any) -> Worker:
+    _check_class(source)
     make: Callable[[], Any] | None = source if callable(source) else None
     worker = source if make is None else make()
     if not isinstance(worker, Worker):
         raise TypeError(f"expected a Worker, or a function that makes one, not {worker!r}")
     return worker
+
+
+def _check_class(source: object) -> None:
+    """Refuse a class in the place of its instance; one that needs no arguments makes a worker."""
+    if not (isinstance(source, type) and issubclass(source, Worker)):
+        return
+    try:
+        inspect.signature(source).bind()
+    except TypeError as error:
+        name = source.__qualname__
+        raise TypeError(
+            f"expected a Worker, not the class {name}: pass an instance, as {name}('a-name')"
+        ) from error
