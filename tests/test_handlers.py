@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Annotated, Any, Generic, Optional, TypeVar, Union
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NewType,
+    NotRequired,
+    Optional,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 
 import attrs
 import pytest
@@ -22,6 +34,7 @@ from trioworkers import (
     BusSystemMessage,
     FrameDirection,
     Job,
+    JobRefusedError,
     Worker,
     WorkerErrorData,
     WorkerReadyData,
@@ -80,6 +93,20 @@ class Holder(Generic[T]):
     held: T
 
 
+class Sizes(TypedDict):
+    n: int
+    words: NotRequired[list[str]]
+
+
+Counting = NewType("Counting", Count)
+Table = NewType("Table", dict[str, Any])
+
+
+@dataclass
+class Plain:
+    n: int
+
+
 async def method(self: Any, message: Any) -> None:
     """Be a method that can be marked."""
 
@@ -133,12 +160,20 @@ async def too_many(self: Any, message: Any, more: Any) -> None:
     """Take more than a message."""
 
 
-@pytest.mark.parametrize("function", [sync, yielding, 5, staticmethod(method)])
-def test_handlers_are_async_methods(function: Any) -> None:
-    """What is no `async def` method is refused by both decorators, with its name."""
+@pytest.mark.parametrize(
+    ("function", "mend"),
+    [
+        (sync, "sync is none: write 'async def'"),
+        (yielding, "yielding is none: leave out its yield"),
+        (5, "5 is none: mark the method itself"),
+        (staticmethod(method), "method is none: mark the method itself"),
+    ],
+)
+def test_handlers_are_async_methods(function: Any, mend: str) -> None:
+    """What is no `async def` method is refused by both decorators, with its name and what to do."""
     for mark in (handles(Tick), job()):
         with pytest.raises(
-            TypeError, match=r"is for 'async def' methods without yield; .* is none"
+            TypeError, match=f"is for 'async def' methods without yield, and {mend}"
         ):
             mark(function)
 
@@ -161,6 +196,12 @@ def test_job_needs_parentheses() -> None:
     """`@job` without parentheses is refused, and says so."""
     with pytest.raises(TypeError, match=r"write @job\(\) with parentheses"):
         job(method)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_handles_needs_parentheses() -> None:
+    """`@handles` without a message class is refused, and says what to write."""
+    with pytest.raises(TypeError, match=r"write @handles\(MessageType\) before method"):
+        handles(method)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 
 
 def test_decorators_return_the_method_itself() -> None:
@@ -335,6 +376,18 @@ async def test_frames_of_another_bridge() -> None:
     assert worker.heard == [("voice", "voice")]
 
 
+@pytest.mark.parametrize("direction", [None, FrameDirection.DOWNSTREAM])
+def test_an_answer_to_a_frame(direction: FrameDirection | None) -> None:
+    """A reply goes to the sender, over the same bridge."""
+    frame = BusFrameMessage(
+        source="w", target="v", frame="hello", direction=FrameDirection.UPSTREAM, bridge="voice"
+    )
+    answer = frame.reply("hi", direction)
+    assert (answer.target, answer.source, answer.bridge) == ("w", "", "voice")
+    assert answer.frame == "hi"
+    assert answer.direction is (direction or FrameDirection.UPSTREAM)
+
+
 # Payloads
 
 
@@ -378,6 +431,18 @@ async def test_a_notice_reaches_its_hook() -> None:
         (None, dict[str, Any] | None, None),
         (None, Any, None),
         (None, object, None),
+        (None, dict[str, int], {}),
+        (None, dict[str, int] | None, None),
+        ({"n": 1}, dict[str, int], {"n": 1}),
+        ({"n": 1}, Mapping[str, int] | None, {"n": 1}),
+        (Count(1), dict[str, int], {"n": 1}),
+        ({1: "a"}, dict[int, Any], {1: "a"}),
+        ({"n": 1}, Sizes, {"n": 1}),
+        ({"n": 1, "words": ["a"]}, Sizes | None, {"n": 1, "words": ["a"]}),
+        (None, Sizes | None, None),
+        ({"n": 1}, Counting, Count(1)),
+        ({"n": 1}, Counting | None, Count(1)),
+        (Count(1), Table, {"n": 1}),
     ],
 )
 def test_fit(value: Any, wanted: Any, fitted: Any) -> None:
@@ -397,6 +462,96 @@ def test_misfits(value: Any) -> None:
     """What does not fit the annotation is refused (S-JOB-2)."""
     with pytest.raises(MisfitError):
         fit(value, Count)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ({"n": "1"}, dict[str, int]),
+        ({1: 1}, dict[str, int]),
+        ({"n": 1}, dict[int, Any]),
+        ({"n": "1"}, Sizes),
+        ({"n": 1, "words": "abc"}, Sizes),
+        ({"n": 1, "m": 1}, Sizes),
+        ({}, Sizes),
+        (None, Sizes),
+        ({"n": "1"}, Counting),
+        ({"n": 1}, T),
+        ({"n": 1}, int),
+    ],
+)
+def test_typed_dicts_are_checked(value: Any, wanted: Any) -> None:
+    """S-JOB-2: what an annotation says about the values of a dict holds."""
+    with pytest.raises(MisfitError):
+        fit(value, wanted)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "shown"),
+    [
+        (int, "int"),
+        (list[Count], r"list\[.*Count\]"),
+        (Plain, r".*Plain"),
+        (str | None, r"str \| None"),
+        (Count | dict[str, Any], r".*Count \| dict\[str, typing\.Any\]"),
+        (Sizes | dict[str, int], r".*Sizes \| dict\[str, int\]"),
+        (Annotated[int, []], "int"),
+        (Literal[[]], r"Literal\[\[\]\]"),  # type: ignore[valid-type]  # pyright: ignore[reportInvalidTypeForm]
+        (Tick, None),
+    ],
+)
+def test_annotations_that_no_payload_can_be(annotation: Any, shown: str | None) -> None:
+    """A parameter that no payload fits is refused where the class is made (S-JOB-2)."""
+
+    async def serve(self: Any, job: Any, payload: Any) -> None: ...
+
+    async def on_activated(self: Any, args: Any) -> None: ...
+
+    serve.__annotations__["payload"] = on_activated.__annotations__["args"] = annotation
+    methods = {"serve": job()(serve)}, {"on_activated": on_activated}
+    if shown is None:
+        for each in methods:
+            type("Good", (Worker,), each)
+        return
+    text = f"annotated {shown}, but a payload is a dict, .*: annotate dict"
+    with pytest.raises(TypeError, match=f"Bad.serve takes a payload {text}"):
+        type("Bad", (Worker,), methods[0])
+    with pytest.raises(TypeError, match=f"Bad.on_activated takes arguments {text}"):
+        type("Bad", (Worker,), methods[1])
+
+
+# A name of its own, as type checkers let nobody use a type variable outside of a signature.
+FREE: Any = TypeVar("FREE")
+
+
+@pytest.mark.parametrize(
+    "annotation", ["Missing", FREE, Holder[FREE], dict[str, FREE], Any, object, dict]
+)
+def test_annotations_that_may_fit(annotation: Any) -> None:
+    """What is defined further down, or filled in by a subclass, is looked at when it is needed."""
+
+    async def serve(self: Any, job: Any, payload: Any) -> None: ...
+
+    serve.__annotations__["payload"] = annotation
+    type("Good", (Worker,), {"serve": job()(serve)})
+
+
+async def test_an_annotation_that_turns_out_wrong() -> None:
+    """S-JOB-2: a payload for an annotation that could not be resolved in time is refused, not passed."""
+
+    async def serve(self: Any, job: Any, payload: Any) -> None: ...
+
+    serve.__annotations__["payload"] = "Later"
+    cls = type("Late", (Worker,), {"serve": job()(serve)})
+    globals()["Later"] = list[int]
+    try:
+        async with open_runner(cls("late")) as runner:
+            with pytest.raises(
+                JobRefusedError, match=r"annotated list\[int\]; a payload is a dict"
+            ):
+                await runner.ask("late", "serve", {})
+    finally:
+        del globals()["Later"]
 
 
 def test_an_annotation_that_cannot_be_hashed() -> None:
@@ -429,6 +584,11 @@ def test_activation_arguments_are_fitted() -> None:
     assert fit_args(None, Count | None) is None
     assert fit_args({"n": 1}, dict[str, Any]) == {"n": 1}
     assert fit_args(None, dict[str, Any]) is None
+    assert fit_args(None, dict[str, int]) is None
+    assert fit_args({"n": 1}, Sizes | None) == {"n": 1}
+    for args, wanted in ((None, Sizes), (None, Count), ({"n": "1"}, dict[str, int])):
+        with pytest.raises(MisfitError):
+            fit_args(args, wanted)
 
 
 def test_annotations() -> None:

@@ -372,10 +372,6 @@ class Chooser(Worker):
     async def lost(self, job: Job, payload: Missing) -> None:  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
         """Its annotation names nothing."""
 
-    @job()
-    async def unhashable(self, job: Job, payload: Literal[[]]) -> None:  # type: ignore[valid-type]  # pyright: ignore[reportInvalidTypeForm]
-        """Its annotation cannot be hashed."""
-
     @handles(Note)
     async def note(self, message: Note) -> None:
         await trio.sleep(1)
@@ -384,7 +380,7 @@ class Chooser(Worker):
 @pytest.mark.parametrize("busy", [False, True])
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("choose", "'up'"), ("lost", "'Missing'"), ("unhashable", "unhashable")],
+    [("choose", "'up'"), ("lost", "'Missing'")],
 )
 async def test_bad_data_harms_nobody_else(
     name: str, problem: str, busy: bool, autojump_clock

@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NotRequired, Required, TypedDict, TypeVar
 
 import attrs
 import pytest
@@ -47,6 +47,11 @@ class Unresolvable:
 
 
 @attrs.frozen
+class Held:
+    inner: Any
+
+
+@attrs.frozen
 class Left:
     kind: Literal["left"]
 
@@ -54,6 +59,20 @@ class Left:
 @attrs.frozen
 class Right:
     kind: Literal["right"]
+
+
+class Keys(TypedDict):
+    x: int
+    words: NotRequired[list[str]]
+
+
+class MoreKeys(Keys, total=False):
+    y: Required[int]
+    z: Point
+
+
+class LostKeys(TypedDict):
+    field: Missing  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
 
 
 class Mute(Exception):
@@ -110,6 +129,9 @@ MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
         (deque[int], deque([1]), deque([1])),
         (datetime, MOMENT, MOMENT),
         (Tree, {"children": [{"children": []}]}, Tree([Tree()])),
+        (Keys, {"x": 1}, {"x": 1}),
+        (Keys, {"x": 1, "words": ["a"]}, {"x": 1, "words": ["a"]}),
+        (MoreKeys, {"x": 1, "y": 2, "z": {"x": 3}}, {"x": 1, "y": 2, "z": Point(3)}),
     ],
 )
 def test_what_fits(kind: Any, data: object, made: object) -> None:
@@ -156,6 +178,14 @@ def test_what_fits(kind: Any, data: object, made: object) -> None:
         (dict[str, int], [("a", 1)]),
         (dict[str, int], {"a": "1"}),
         (datetime, "2026-01-01"),
+        (Keys, {}),
+        (Keys, {"x": "1"}),
+        (Keys, {"x": 1, "words": "abc"}),
+        (Keys, {"x": 1, "more": 2}),
+        (Keys, {"x": 1, 2: 3}),
+        (Keys, [("x", 1)]),
+        (MoreKeys, {"x": 1}),
+        (LostKeys, {"field": 1}),
     ],
 )
 def test_what_does_not_fit(kind: Any, data: object) -> None:
@@ -238,6 +268,23 @@ def test_an_object_that_can_change_is_copied() -> None:
     assert copied.children is not tree.children
 
 
+def test_what_is_shared() -> None:
+    """What an annotation leaves open is shared if it came in a dict or in a frozen object."""
+    held: list[Any] = [{"a": [1]}]
+    frozen = Held(held)
+    assert as_type(frozen, Held).inner is held
+    assert as_type({"held": held}, Box[Any]).held is held
+    assert as_type({"held": held}, dict[str, Any])["held"] is held
+    assert as_type({"held": held}, Box[list[Any]]).held is not held
+    assert as_type({"held": held}, Box[list[Any]]).held[0] is held[0]
+    copied = as_type(Box(held), Box[Any]).held
+    assert copied == held
+    assert copied is not held
+    assert copied[0] is not held[0]
+    other = Mute()
+    assert as_type(Box(other), Box[Any]).held is other
+
+
 def test_an_object_of_another_class_is_looked_at_by_its_fields() -> None:
     """An attrs object fits another class with the same fields, as it would over a link."""
 
@@ -302,6 +349,8 @@ KINDS: list[Any] = [
         deque[str],
         dict[str, int],
         datetime,
+        Keys,
+        MoreKeys,
     ),
 ]
 

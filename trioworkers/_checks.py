@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any
 
 from ._values import Backoff, Strategy
 from .messages import BusMessage
 
-__all__ = ["check_async", "check_settings", "check_target", "no_target"]
+__all__ = [
+    "check_async",
+    "check_hook",
+    "check_names",
+    "check_settings",
+    "check_target",
+    "no_target",
+]
+
+# How alike a method's name must be to a hook's to be a slip of the pen: `on_activate` is, `on_state`
+# and `on_step` are not.
+_ALIKE = 0.9
+_OFTEN_MEANT = {"on_started": "on_start", "on_stopped": "on_stop"}
 
 
 def check_target(message: BusMessage) -> None:
@@ -74,3 +87,69 @@ def check_async(function: object, what: str) -> None:
     call = getattr(kind, "__call__", None)  # noqa: B004 - what a call of it would run
     if not inspect.iscoroutinefunction(inner) and not inspect.iscoroutinefunction(call):
         raise TypeError(f"{what} must be an 'async def' function, not {function!r}")
+
+
+def check_hook(cls: type, base: type, name: str) -> None:
+    """Check that a hook of `cls`, a subclass of `base`, can be called as hooks are.
+
+    Raises:
+        TypeError: it is not async, or takes other parameters than the hook it overrides.
+    """
+    what = f"{cls.__qualname__}.{name}"
+    check_async(getattr(cls, name), what)
+    hook = inspect.getattr_static(cls, name)
+    if not inspect.isfunction(hook):
+        return
+    defined = (vars(each) for each in reversed(cls.__mro__) if issubclass(each, base))
+    wanted = list(
+        inspect.signature(next(each[name] for each in defined if name in each)).parameters
+    )
+    # Not of what a decorator wraps, which it may call with more or less.
+    signature = inspect.signature(hook, follow_wrapped=False)
+    try:
+        signature.bind(*wanted)
+    except TypeError as error:
+        raise TypeError(f"{what} must take ({', '.join(wanted)}), it takes {signature}") from error
+
+
+def check_names(
+    cls: type, base: type, hooks: Collection[str], others: Container[str], marked: Container[str]
+) -> None:
+    """Check that `cls`, a subclass of `base`, hides nothing of it and misspells no hook.
+
+    Args:
+        cls: the class, and what is mixed in before `base`; bases below `base` were checked before.
+        base: whose public names are taken.
+        hooks: what is to be overridden.
+        others: further names that may be.
+        marked: methods that are handlers, whatever they are called.
+
+    Raises:
+        TypeError: a name is taken, or meant to be a hook's.
+    """
+    taken = _public_names(base)
+    for each in cls.__mro__[: cls.__mro__.index(base)]:
+        for name in vars(each) if each is cls or not issubclass(each, base) else ():
+            if name in hooks or name in others:
+                continue
+            what = f"{cls.__qualname__}.{name}"
+            if name in taken:
+                instead = "pass it to super().__init__()" if name == "name" else "rename it"
+                raise TypeError(f"{what} would hide {base.__name__}.{name}: {instead}")
+            meant = None if name in marked else _meant_hook(name, hooks)
+            if meant is not None and inspect.iscoroutinefunction(vars(each)[name]):
+                raise TypeError(f"{what} is no hook: write {meant}, or give it another name")
+
+
+@functools.cache
+def _public_names(base: type) -> frozenset[str]:
+    return frozenset(
+        name for each in base.__mro__ for name in vars(each) if not name.startswith("_")
+    )
+
+
+def _meant_hook(name: str, hooks: Collection[str]) -> str | None:
+    if not name.startswith("on_"):
+        return None
+    alike = difflib.get_close_matches(name, hooks, n=1, cutoff=_ALIKE)
+    return alike[0] if alike else _OFTEN_MEANT.get(name)

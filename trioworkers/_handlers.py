@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 import attrs
@@ -159,38 +159,64 @@ class JobHandler:
         return fit(value, self.types()[0])
 
 
+PAYLOADS = (
+    "a payload is a dict, an attrs object or None: annotate dict[str, ...], a TypedDict, or attrs "
+    "classes joined by |, each with or without None"
+)
+
+
 def fit(value: Any, wanted: Any) -> Any:
-    """Return a payload as `wanted`: an attrs class, or a union with some, or else plain data.
+    """Return a payload as `wanted`: what it is annotated with, or plain data if that says nothing.
 
     Raises:
         MisfitError: it does not fit.
     """
-    classes, optional = _shape(wanted)
+    shape = _shape(wanted)
+    if not shape.supported:
+        raise _payloads.MisfitError(f"it is annotated {shown(wanted)}; {PAYLOADS}")
     if value is None:
-        if optional:
+        if shape.optional:
             return None
         value = {}
-    if not classes:
+    if shape.is_open:
         return _payloads.as_plain(value)
-    fits = isinstance(value, tuple(cls for cls in classes if isinstance(cls, type)))
-    return _payloads.as_type(value, type(value) if fits else wanted)
+    fits = isinstance(value, tuple(cls for cls in shape.classes if isinstance(cls, type)))
+    return _payloads.as_type(value, type(value) if fits else shape.wanted)
 
 
 def admits_none(wanted: Any) -> bool:
     """Tell whether a payload annotated with `wanted` may be None."""
-    return _shape(wanted)[1] and bool(_shape(wanted)[0])
+    shape = _shape(wanted)
+    return shape.optional and shape.has_fields
 
 
 def fit_args(args: Any, wanted: Any) -> Any:
-    """Return activation arguments as `wanted`, if that names an attrs class; else as they are.
+    """Return activation arguments as `wanted`; None stays None if that names no fields.
 
     Raises:
         BaseException: one of `_payloads.MisfitError`, if they do not fit.
     """
-    return fit(args, wanted) if _shape(wanted)[0] else args
+    return args if args is None and not _shape(wanted).has_fields else fit(args, wanted)
 
 
-def _shape(wanted: Any) -> tuple[tuple[Any, ...], bool]:
+@attrs.frozen
+class _Shape:
+    """What an annotation says about a payload."""
+
+    wanted: Any
+    # Whether it may be None.
+    optional: bool
+    # Whether it says no more than that it is a dict.
+    is_open: bool
+    # The attrs classes in it.
+    classes: tuple[Any, ...]
+    # Whether it names fields.
+    has_fields: bool
+    # Whether a payload can be that at all.
+    supported: bool
+
+
+def _shape(wanted: Any) -> _Shape:
     try:
         return _shape_of(wanted)
     except TypeError as error:  # it cannot be hashed
@@ -198,12 +224,77 @@ def _shape(wanted: Any) -> tuple[tuple[Any, ...], bool]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _shape_of(wanted: Any) -> tuple[tuple[Any, ...], bool]:
-    """Return the attrs classes that an annotation names, and whether it admits None."""
+def _shape_of(annotation: Any) -> _Shape:
+    wanted = _meaning(annotation)
     union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
-    named = typing.get_args(wanted) if union else (wanted,)
+    parts = [_meaning(each) for each in (typing.get_args(wanted) if union else (wanted,))]
+    named = [each for each in parts if each not in (None, type(None))]
     classes = tuple(each for each in named if _payloads.is_attrs_class(each))
-    return classes, wanted is inspect.Parameter.empty or allows_none(wanted)
+    is_open = all(_is_open(each) for each in named)
+    lone = len(named) == 1 and (_is_mapping(named[0]) or _payloads.is_typed_dict(named[0]))
+    return _Shape(
+        wanted=wanted,
+        optional=wanted is inspect.Parameter.empty or allows_none(wanted),
+        is_open=is_open,
+        classes=classes,
+        has_fields=bool(classes) or any(_payloads.is_typed_dict(each) for each in named),
+        supported=is_open or lone or len(classes) == len(named),
+    )
+
+
+def _meaning(annotation: Any) -> Any:
+    """Return what a NewType or a type alias stands for; anything else is itself."""
+    while not isinstance(annotation, type):
+        stands_for = getattr(annotation, "__supertype__", getattr(annotation, "__value__", None))
+        if stands_for is None:
+            break
+        annotation = stands_for
+    return annotation
+
+
+def _is_mapping(kind: Any) -> bool:
+    return (typing.get_origin(kind) or kind) in (dict, Mapping, MutableMapping)
+
+
+def _is_open(kind: Any) -> bool:
+    anything = (inspect.Parameter.empty, Any, object)
+    if not _is_mapping(kind):
+        return kind in anything
+    keys, values = typing.get_args(kind) or (str, Any)
+    return (keys is str or keys in anything) and values in anything
+
+
+def shown(annotation: Any) -> str:
+    """Return an annotation as it is written."""
+    return inspect.formatannotation(annotation)
+
+
+def check_annotation(function: Callable[..., Any], what: str, place: int) -> None:
+    """Check that a payload can be what a parameter is annotated with.
+
+    An annotation that cannot be resolved yet is looked at when it is first needed, and so is one
+    with type variables.
+
+    Args:
+        function: the method.
+        what: how an error message names it, and what it takes.
+        place: the number of the parameter.
+
+    Raises:
+        TypeError: no payload can be that.
+    """
+    try:
+        wanted = annotated_types(function, place)[0]
+    except _payloads.MisfitError:
+        return
+    if isinstance(wanted, TypeVar) or getattr(wanted, "__parameters__", None):
+        return
+    try:
+        supported = _shape(wanted).supported
+    except _payloads.MisfitError:
+        supported = False
+    if not supported:
+        raise TypeError(f"{what} annotated {shown(wanted)}, but {PAYLOADS}")
 
 
 def plain_args(args: Any) -> dict[str, Any] | None:
@@ -235,11 +326,16 @@ def annotated_types(function: Callable[..., Any], place: int) -> tuple[Any, Any]
         hints = typing.get_type_hints(function)
     except Exception as error:  # an annotation is any expression
         raise _payloads.MisfitError(
-            f"the annotations of {function.__qualname__} cannot be resolved ({error}): define the "
+            f"the annotations of {_name_of(function)} cannot be resolved ({error}): define the "
             "class at module level"
         ) from error
     wanted = hints.get(parameters[place].name, empty) if len(parameters) > place else empty
     return wanted, hints.get("return", empty)
+
+
+def _name_of(function: object) -> str:
+    name: str = getattr(function, "__qualname__", repr(function))
+    return name
 
 
 def handles(
@@ -277,6 +373,11 @@ def handles(
 
 
 def _check_handled(message_type: object) -> None:
+    if inspect.isroutine(message_type):
+        raise TypeError(
+            f"@handles needs a message class: write @handles(MessageType) before "
+            f"{_name_of(message_type)}"
+        )
     if not (isinstance(message_type, type) and issubclass(message_type, BusMessage)):
         raise TypeError(f"@handles needs a message class, not {message_type!r}")
     if not is_message_class(message_type):
@@ -293,9 +394,17 @@ def _check_handled(message_type: object) -> None:
 
 
 def _check_method(function: object, decorator: str, parameters: tuple[str, ...]) -> None:
-    name = getattr(function, "__qualname__", repr(function))
+    name = _name_of(function)
     if not inspect.iscoroutinefunction(function):
-        raise TypeError(f"{decorator} is for 'async def' methods without yield; {name} is none")
+        if inspect.isasyncgenfunction(function):
+            mend = "leave out its yield"
+        elif inspect.isfunction(function):
+            mend = "write 'async def'"
+        else:
+            mend = "mark the method itself"
+        raise TypeError(
+            f"{decorator} is for 'async def' methods without yield, and {name} is none: {mend}"
+        )
     signature = inspect.signature(function)
     try:
         signature.bind(*parameters)
@@ -357,7 +466,7 @@ def collect(cls: type) -> HandlerTable:
     table.system[WatchedReady] = SystemHandler(_tell_watched_ready)
     owners: dict[object, str] = {}
     frames: dict[str | None, Callable[[Any, Any], Awaitable[object]]] = {}
-    for name in _marked_names(cls):
+    for name in marked_names(cls):
         function = getattr(cls, name)
         marks, job_mark = _marks_of(cls, name)
         if marks:
@@ -372,6 +481,7 @@ def collect(cls: type) -> HandlerTable:
                 table.data[mark.message_type] = function
         if job_mark is not None:
             _check_method(function, "@job", _PAYLOAD)
+            check_annotation(function, f"{cls.__qualname__}.{name} takes a payload", 2)
             _claim(cls, owners, job_mark.name, name)
             table.jobs[job_mark.name] = JobHandler(job_mark.name, function, job_mark.sequential)
     if frames:
@@ -380,7 +490,8 @@ def collect(cls: type) -> HandlerTable:
     return attrs.evolve(table, interruptible=interruptible)
 
 
-def _marked_names(cls: type) -> list[str]:
+def marked_names(cls: type) -> list[str]:
+    """Return the names of the marked methods of `cls`."""
     names: dict[str, None] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():

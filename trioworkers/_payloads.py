@@ -13,7 +13,7 @@ import reprlib
 import typing
 from collections import abc, deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NotRequired, Required, TypeAlias
 
 import attrs
 import cattrs
@@ -98,15 +98,19 @@ for _kind in (int, float, bool, str, bytes):
     _converter.register_structure_hook(_kind, _strict(_kind))
 
 
+def _unresolved(kind: Any, error: NameError) -> TypeError:
+    return TypeError(
+        f"the annotations of {kind.__qualname__} cannot be resolved ({error}): define the class at "
+        "module level"
+    )
+
+
 def _object(kind: Any) -> _Hook:
     try:
         # Older releases of cattrs cannot resolve those of a generic class.
         attrs.resolve_types(typing.get_origin(kind) or kind)
     except NameError as error:
-        raise TypeError(
-            f"the annotations of {kind.__qualname__} cannot be resolved ({error}): define the "
-            "class at module level"
-        ) from error
+        raise _unresolved(kind, error) from error
 
     from_dict: _Hook = _converter.gen_structure_attrs_fromdict(kind)
     return _of_dict(kind, from_dict, f"the fields of {kind.__qualname__}")
@@ -129,7 +133,36 @@ def _of_dict(kind: Any, from_dict: _Hook, wanted: str) -> _Hook:
     return structure
 
 
+def is_typed_dict(kind: Any) -> bool:
+    """Tell whether `kind` is a TypedDict, of whichever module."""
+    return hasattr(kind, "__required_keys__") and isinstance(kind, type) and issubclass(kind, dict)
+
+
+def _typed_dict(kind: Any) -> _Hook:
+    try:
+        types = typing.get_type_hints(kind)
+        marked = typing.get_type_hints(kind, include_extras=True)
+    except NameError as error:
+        raise _unresolved(kind, error) from error
+    # As `__required_keys__` has it, but also where annotations are texts.
+    optional = {key for key, each in marked.items() if typing.get_origin(each) is NotRequired}
+    optional |= kind.__optional_keys__ - {
+        key for key, each in marked.items() if typing.get_origin(each) is Required
+    }
+
+    def structure(value: Any, _kind: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _misfit(f"the keys of {kind.__qualname__}", value)
+        given: dict[Any, Any] = value
+        for key in (types.keys() - optional - given.keys()) | (given.keys() - types.keys()):
+            raise KeyError(key)
+        return {key: _structure(each, types[key]) for key, each in given.items()}
+
+    return structure
+
+
 _converter.register_structure_hook_factory(_is_mapping, _mapping)
+_converter.register_structure_hook_factory(is_typed_dict, _typed_dict)
 _converter.register_structure_hook_factory(attrs.has, _object)
 
 # What each collection is made as.
@@ -196,8 +229,11 @@ def is_frozen(value: object) -> bool:
 def as_type(value: Any, wanted: Any) -> Any:
     """Return `value` as `wanted`, an attrs class or another type that cattrs knows.
 
-    A frozen object of the right class is returned as it is; anything else is converted, so that
-    two workers never share something that either can change.
+    A frozen object of the right class is returned as it is, with whatever it holds.  Of anything
+    else, what `wanted` describes is made anew: an attrs object with its fields, a list with its
+    items.  What it leaves open, as a field annotated `Any` or `dict` does, is taken apart if it
+    comes in an attrs object, and is shared if it comes in a dict; an object of a class that
+    cattrs does not know is shared always.
 
     Raises:
         MisfitError: it does not fit.

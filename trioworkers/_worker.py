@@ -11,7 +11,7 @@ import trio
 
 from . import _handlers
 from ._bus import LocalBus
-from ._checks import check_async, check_settings
+from ._checks import check_async, check_hook, check_names, check_settings
 from ._handlers import HandlerTable
 from ._jobs import Job
 from ._mailbox import OVERFLOWS, Overflow
@@ -53,6 +53,8 @@ WorkerEvent: TypeAlias = Literal[
 
 _SETTINGS = ("strategy", "max_restarts", "period", "backoff")
 _EVENTS: frozenset[str] = frozenset(get_args(WorkerEvent))
+# What a subclass may override beside hooks; a class with hooks of its own names them there.
+_OPEN_NAMES = (*_SETTINGS, "event_handler")
 
 
 class _Placed:
@@ -108,7 +110,8 @@ class Worker(_Placed, Participant):
 
         Args:
             name: 1 to 128 characters of letters, digits, `_`, `-` and `.`.
-            active: whether it starts active; an inactive worker handles nothing but activation.
+            active: whether it starts active.  While it is not, jobs are refused, and data becomes
+                dead letters; system messages addressed to it are handled.
             mailbox_capacity: how many messages its data lane holds, and how many jobs may wait
                 for a job slot.
             overflow: what happens when the data lane is full: the sender waits (`wait`), gets
@@ -133,14 +136,19 @@ class Worker(_Placed, Participant):
 
         Raises:
             TypeError: two methods handle one message type, or serve one job name; a hook is not
-                async; or a setting of the supervisor is of the wrong type.
+                async, is misspelt or takes other parameters; an annotation is of no possible
+                payload; a name of this class is hidden; or a setting of the supervisor is of the
+                wrong type.
             ValueError: a setting of the supervisor is negative.
         """
         super().__init_subclass__(**kwargs)
         owner = f"{cls.__qualname__}."
         check_settings({name: getattr(cls, name) for name in _SETTINGS}, owner)
-        for event in sorted(cls._events()):
-            check_async(getattr(cls, event), f"{owner}{event}")
+        hooks = sorted(cls._events())
+        for event in hooks:
+            check_hook(cls, Worker, event)
+        _handlers.check_annotation(cls.on_activated, f"{owner}on_activated takes arguments", 1)
+        check_names(cls, Worker, hooks, _OPEN_NAMES, _handlers.marked_names(cls))
         cls._handler_table = _handlers.collect(cls)
 
     def __repr__(self) -> str:
@@ -239,7 +247,7 @@ class Worker(_Placed, Participant):
 
     @property
     def active(self) -> bool:
-        """Whether it handles messages and jobs."""
+        """Whether it handles data messages and jobs; system messages it handles always."""
         return self._initially_active if self._slot is None else self._slot.active
 
     @property
