@@ -61,6 +61,9 @@ class Link:
                     nursery.start_soon(self._until_lost, self._beat)
                     nursery.start_soon(self._portal.deliveries.run)
                     nursery.start_soon(self._close_in_order)
+        except Exception:
+            self._end = self._end or LinkClosed(1011, "the proxy has failed", "us")
+            raise
         finally:
             # Shielded, with a deadline.
             await self._hang_up()  # noqa: ASYNC102

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import trio
 
 from .._address import Address
+from .._checks import check_settings
+from .._handlers import HandlerTable
 from .._slot import Slot
 from .._values import LinkStatistics
 from .._worker import Worker
 from ..abc import MessageSerializer
 from ..messages import BusLocalMessage, BusMessage, is_message_class
 from ..wire import JSONMessageSerializer, Limits
-from ._link import Link
+from ._link import CLOSE_SECONDS, Link
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 from .policy import SESSION_CONTROL, ProxyPolicy
@@ -35,6 +38,35 @@ HEARTBEAT = 20.0
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds that the opening handshake may take."""
+
+
+class _Current(MessageSerializer):
+    """Writes and reads what the local worker handles now: it may come after its proxy."""
+
+    def __init__(
+        self, make: Callable[[object], MessageSerializer], find: Callable[[], object]
+    ) -> None:
+        self._make = make
+        self._find = find
+        self._handled: HandlerTable | None = None
+        self._inner = make(None)
+
+    def now(self) -> MessageSerializer:
+        """Return the serializer for this moment."""
+        local = self._find()
+        handled = local.table if isinstance(local, Address) else None
+        if handled is not self._handled:
+            self._inner = self._make(local)
+            self._handled = handled
+        return self._inner
+
+    def serialize(self, message: BusMessage) -> bytes:
+        """Return `message` as bytes."""
+        return self.now().serialize(message)
+
+    def deserialize(self, data: bytes) -> BusMessage:
+        """Return the message that `data` says."""
+        return self.now().deserialize(data)
 
 
 class WebSocketProxy(Worker):
@@ -61,7 +93,7 @@ class WebSocketProxy(Worker):
             heartbeat: seconds.
 
         Raises:
-            TypeError: `serializer` is none.
+            TypeError: `serializer` is none, or `heartbeat` no number.
             ValueError: a name is impossible, or taken by the other worker; or `heartbeat` is not
                 positive.
         """
@@ -72,12 +104,14 @@ class WebSocketProxy(Worker):
             )
         if not (serializer is None or isinstance(serializer, MessageSerializer)):
             raise TypeError(f"serializer must be a MessageSerializer or None, not {serializer!r}")
-        if not heartbeat > 0:
+        check_settings({"heartbeat": heartbeat})
+        if heartbeat == 0:
             raise ValueError(f"heartbeat must be more than 0 seconds, and is {heartbeat!r}")
         self._policy = policy
         self._serializer = serializer or JSONMessageSerializer()
         self._heartbeat = heartbeat
         self._portal: Portal | None = None
+        self._current: _Current | None = None
         self._link: Link | None = None
         # From an activation on until the end of what it began: cancelled to give up what is not
         # connected yet.
@@ -106,7 +140,9 @@ class WebSocketProxy(Worker):
     # As a worker
 
     def _entered_bus(self, node: Slot) -> None:
-        self._portal = Portal(node, self._policy, self._serializer, self._announce_to)
+        current = _Current(self._table, partial(node.bus.route, self._policy.local))
+        self._portal = Portal(node, self._policy, current, self._announce_to)
+        self._current = current
 
     @property
     def _announce_to(self) -> str | None:
@@ -116,7 +152,7 @@ class WebSocketProxy(Worker):
         del node
         if self._portal is not None:
             self._portal.close()
-            self._portal = None
+            self._portal = self._current = None
 
     def _is_drained(self, node: Slot) -> bool:
         del node
@@ -162,29 +198,41 @@ class WebSocketProxy(Worker):
         try:
             with attempt:
                 await self._stay_connected()
+            if attempt.cancelled_caught:
+                await self._given_up()
         finally:
             self._attempt = None
             self._idle.set()
             self._node.mailbox.wake()
 
+    async def _given_up(self) -> None:
+        """React to the end of an attempt that has not led to a link."""
+
     async def _serve_link(self, transport: Transport) -> LinkClosed:
         """Carry messages over one connection until it is over; return how it ended."""
-        portal = self._portal
+        portal, current = self._portal, self._current
         assert portal is not None
+        assert current is not None
         logger.info("proxy %s is connected to %s", self.name, transport.peer)
-        end, failed = LinkClosed(1006, "the proxy was cancelled", "us"), False
+        end, failed = LinkClosed(1001, "the proxy was cancelled", "us"), False
         try:
             await self._greeted(transport.websocket)
             self._link = Link(portal, transport, self._heartbeat)
-            serializer = self._table(self.bus.route(self._policy.local))
-            portal.link(serializer, self._broadcasts(serializer))
+            portal.link(current, self._broadcasts(current.now()))
             end = await self._link.run()
             failed = self._wanted
+        except Exception:
+            end = LinkClosed(1011, "the proxy has failed", "us")
+            raise
         finally:
-            self._link = None
+            link, self._link = self._link, None
             portal.unlink(str(end), ended=not failed)
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():
+                if link is None:
+                    # Its handler has failed, or was cut off.
+                    with trio.move_on_after(CLOSE_SECONDS):
+                        await transport.close(end.code, end.reason)  # noqa: ASYNC102
                 await transport.abort()  # noqa: ASYNC102
                 await self._parted(transport.websocket)  # noqa: ASYNC102
         return end

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import trio
 
+from .._checks import check_settings
 from .._values import Backoff
 from .._worker import WorkerEvent
 from ..abc import MessageSerializer
@@ -80,7 +81,7 @@ class WebSocketProxyClient(WebSocketProxy):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: a name, the URL or a header is impossible.
+            ValueError: a name, the URL, a header or a number of seconds is impossible.
         """
         refuse_bus(bus, type(self))
         check_dialect(dialect, ("pipecat",))
@@ -93,6 +94,7 @@ class WebSocketProxyClient(WebSocketProxy):
         super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
         if not (reconnect is None or isinstance(reconnect, Backoff)):
             raise TypeError(f"reconnect must be a Backoff or None, not {reconnect!r}")
+        check_settings({"handshake_timeout": handshake_timeout})
         parse_url(url, ssl_context)
         check_headers(headers)
         self._url = url
@@ -104,7 +106,10 @@ class WebSocketProxyClient(WebSocketProxy):
     # Hooks
 
     async def on_connected(self, websocket: Any) -> None:
-        """React to a new connection, before its first message."""
+        """React to a new connection, before its first message.
+
+        Messages cross when this has returned: to send some from here, start a task in `nursery`.
+        """
 
     async def on_disconnected(self, websocket: Any) -> None:
         """React to the end of a connection, once for each, however it ended."""

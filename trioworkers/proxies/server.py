@@ -66,7 +66,7 @@ class WebSocketProxyServer(WebSocketProxy):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: a name is impossible.
+            ValueError: a name or `heartbeat` is impossible.
         """
         refuse_bus(bus, type(self))
         check_dialect(dialect, ("auto", "pipecat"))
@@ -79,7 +79,10 @@ class WebSocketProxyServer(WebSocketProxy):
     # Hooks
 
     async def on_client_connected(self, websocket: Any) -> None:
-        """React to the connection, before its first message."""
+        """React to the connection, before its first message.
+
+        Messages cross when this has returned: to send some from here, start a task in `nursery`.
+        """
 
     async def on_client_disconnected(self, websocket: Any) -> None:
         """React to the end of the connection, however it ended."""
@@ -109,6 +112,9 @@ class WebSocketProxyServer(WebSocketProxy):
             with self.cleanup():
                 await self._transport.abort()  # noqa: ASYNC102
         await self.stop(f"the link is lost: {end}")
+
+    async def _given_up(self) -> None:
+        await self.stop("the connection was given up before there was a link")
 
     async def _accept(self) -> LinkClosed | None:
         """Answer the opening handshake; return why there is no connection, or None."""
