@@ -353,6 +353,47 @@ async def test_activation_is_ordered_with_the_data(autojump_clock: Any) -> None:
     assert tracer.reasons == ["inactive", "inactive"]
 
 
+class Planned(Actor):
+    """Is activated with a dict of numbers."""
+
+    async def on_activated(self, args: dict[str, int]) -> None:
+        self.log.append(args)
+
+
+async def test_a_broadcast_behind_an_activation(autojump_clock: Any) -> None:
+    """S-BUS-2, S-LIFE-6: a broadcast keeps its place behind an activation in the lane."""
+    log: list[Any] = []
+    first, second = Planned("first", active=False), Planned("second", active=False)
+    async with open_runner(first, second, Actor("other", active=False)) as runner:
+        tracer = Tracer(runner)
+        other: Any = runner.get_worker("other")
+        other.send_nowait(Do(act=note(log, "too early")))
+        await other.activate_worker("first", {"n": 1})
+        other.send_nowait(DoNow(act=note(log, "overtakes")))
+        other.send_nowait(Do(act=note(log, "at once")))
+        await other.send(Do(act=note(log, "behind")))
+        await trio.sleep(1)
+        assert first.log == ["start", {"n": 1}]
+        assert log == ["at once", "behind"]
+        assert not tracer.reasons
+        await other.activate_worker("second", {"n": "1"})
+        await other.send(Do(act=note(log, "of both")))
+        await trio.sleep(1)
+    assert log == ["at once", "behind", "of both"]
+    assert tracer.reasons == ["bad payload", "inactive"]
+
+
+async def test_an_inactive_worker_handles_system_messages(autojump_clock: Any) -> None:
+    """S-LIFE-6: system messages for an inactive worker by name are handled."""
+    log: list[Any] = []
+    actor = Actor(active=False)
+    async with open_runner(actor) as runner:
+        await runner.send(DoNow(target="actor", act=note(log, "system")))
+        await trio.sleep(1)
+        assert not actor.active
+    assert log == ["system"]
+
+
 # End
 
 

@@ -145,12 +145,13 @@ class Address(Node):
 
     def hears(self, message: BusMessage) -> bool:
         """Tell whether a broadcast is for it now."""
+        if self.stop is not None:
+            return False
         kind = type(message)
-        return (
-            self.active
-            and self.stop is None
-            and (kind in self.table.data or kind in self.table.system)
-        )
+        if kind in self.table.data:
+            # Its place is behind an activation that is still in the lane.
+            return self.active or self._to_be_activated()
+        return self.active and kind in self.table.system
 
     def wake_system(self, message: BusSystemMessage) -> None:
         """See to it that the system message just queued is handled."""
