@@ -80,13 +80,17 @@ def prose(page: Path) -> str:
 
 
 def run_script(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a script as it stands, except that trio's time jumps ahead when everybody waits."""
+    """Run a script as it stands, except that trio's time jumps ahead when everybody waits.
+
+    Not if it uses a link: others take their time, and the clock must not jump meanwhile.
+    """
     run = trio.run
 
     def run_quickly(*args: object, **kwargs: object) -> object:
         return partial(run, clock=MockClock(autojump_threshold=0))(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trio, "run", run_quickly)
+    if "trioworkers.proxies" not in script.block.text:
+        monkeypatch.setattr(trio, "run", run_quickly)
     module = ModuleType(f"docs_{script.block.page.stem}_{script.block.line}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     # Blank lines before it, so that a traceback names the line of the page.
