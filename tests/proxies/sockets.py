@@ -15,7 +15,7 @@ from tests.proxies.pairs import LoggedServer, Side
 from tests.proxies.relays import BUFFER, Relay, relay
 from trioworkers import Worker, open_runner
 from trioworkers.proxies import WebSocketProxyClient
-from trioworkers.proxies.transports import transport_for
+from trioworkers.proxies.transports import Transport, transport_for
 
 
 class TcpClient(WebSocketProxyClient):
@@ -41,17 +41,30 @@ class TcpClient(WebSocketProxyClient):
 
 
 class Sessions(Meeting):
-    """Gives each connection a runner with a worker and a server proxy, and hands that over."""
+    """Gives a connection a runner with workers and a server proxy, and hands that over.
 
-    def __init__(self, worker: Worker, **settings: Any) -> None:
+    The runner belongs to the connection's handler, or runs in `nursery`.
+    """
+
+    def __init__(
+        self, *workers: Worker, nursery: trio.Nursery | None = None, **settings: Any
+    ) -> None:
         super().__init__()
-        self._worker, self._settings = worker, settings
+        self._workers, self._nursery, self._settings = workers, nursery, settings
         self._hand, self._take_side = trio.open_memory_channel[Side](1)
 
     async def host(self, websocket: Any) -> None:
         """Run a session until its proxy and its runner have stopped."""
-        proxy = LoggedServer(transport_for(websocket), **self._settings)
-        async with open_runner(self._worker, proxy) as runner:
+        transport = transport_for(websocket)
+        if self._nursery is None:
+            await self._run(transport)
+        else:
+            self._nursery.start_soon(self._run, transport)
+            await self.over.wait()
+
+    async def _run(self, transport: Transport) -> None:
+        proxy = LoggedServer(transport, **self._settings)
+        async with open_runner(*self._workers, proxy) as runner:
             await self._hand.send(Side(runner, proxy))
             await proxy.wait_stopped()
             await self.over.wait()
