@@ -167,7 +167,7 @@ async def open_client_transport(
         await line.abort()  # noqa: ASYNC102
         raise
     nursery.start_soon(line.limit_reader)
-    return TrioTransport(connection, line, tuple(subprotocols))
+    return TrioTransport(connection, line, tuple(subprotocols), max_message_size)
 
 
 async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:

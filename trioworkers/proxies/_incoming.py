@@ -86,7 +86,7 @@ async def receive_request(
 
     request = await line.shake_hands(wrap)
     offers = request.proposed_subprotocols
-    transport = TrioTransport(request, line)
+    transport = TrioTransport(request, line, max_message_size=max_message_size)
     incoming = IncomingConnection(
         request.path, Headers(request.headers), line.stream.peer, offers, transport
     )

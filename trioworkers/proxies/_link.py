@@ -88,12 +88,10 @@ class Link:
             self._lose(end)
 
     async def _read(self) -> None:
-        while True:
-            frame = await self._transport.receive()
-            try:
-                self._portal.receive(frame)
-            except RemoteWireError as error:
-                await self._refuse(1008, str(error))
+        try:
+            await self._transport.pump(self._portal.receive)
+        except RemoteWireError as error:
+            await self._refuse(1008, str(error))
 
     async def _refuse(self, code: int, reason: str) -> None:
         # Begun before the close, so that the cut is the reason and not what the peer makes of it.

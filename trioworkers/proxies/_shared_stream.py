@@ -7,14 +7,20 @@ As everybody writes whole frames, pongs and close frames fall between ours and n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import trio
 
+from ._frames import Sieve
+
 __all__ = ["READ", "SharedStream", "address_name", "drop", "peer_name"]
 
 READ = 65_536
+
+# How many messages are handed over between two checkpoints.
+TURN = 32
 
 
 class SharedStream(trio.abc.Stream):
@@ -26,6 +32,11 @@ class SharedStream(trio.abc.Stream):
     Args:
         stream: what to wrap; this object owns it.
         receive_limit: how many bytes may come in before `unlimit` is called.
+
+    Attributes:
+        eof: whether the peer has closed its end.
+        peer: who that is, for logs.
+        returned: how many messages trio-websocket has handed over; to be counted by the user.
     """
 
     def __init__(self, stream: trio.abc.Stream, receive_limit: int) -> None:
@@ -34,6 +45,10 @@ class SharedStream(trio.abc.Stream):
         self._lock = trio.StrictFIFOLock()
         self._cut = False
         self._credit: int | None = receive_limit
+        self._sieve = Sieve()
+        self._take: Callable[[bytes], None] | None = None
+        self._limit = -1
+        self.returned: int = 0
         self.eof: bool = False
         self.peer: str = peer_name(stream)
 
@@ -44,6 +59,18 @@ class SharedStream(trio.abc.Stream):
         """Let any number of bytes in: from now on the frames' own limits hold."""
         self._credit = None
 
+    def divert(self, take: Callable[[bytes], None] | None, limit: int = -1) -> None:
+        """Let messages that come in leave here, instead of going up to trio-websocket.
+
+        Only those that are whole binary frames do, and none while a message is on its way through
+        trio-websocket: for that, `returned` has to be kept up to date.
+
+        Args:
+            take: gets them, in the reader's step; None to let none leave.
+            limit: the size of the biggest one, in bytes.
+        """
+        self._take, self._limit = take, limit
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`, after what others are writing.  A checkpoint.
 
@@ -51,12 +78,21 @@ class SharedStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or an earlier write was cut off.
             trio.ClosedResourceError: the stream was closed.
         """
-        async with self._lock:
+        # Nothing has been sent yet.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            # Not `async with`, which is a schedule point more; the write is one.
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+        try:
             if self._cut:
                 raise trio.BrokenResourceError("an earlier write was cut off in the middle")
             self._cut = True
             await self._stream.send_all(data)
             self._cut = False
+        finally:
+            self._lock.release()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a write might go through at once.  A checkpoint."""
@@ -70,14 +106,30 @@ class SharedStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or there was too much.
             trio.ClosedResourceError: the stream was closed.
         """
-        data = await self._stream.receive_some(max_bytes)
-        if not data:
-            self.eof = True
-        if self._credit is not None:
-            self._credit -= len(data)
-            if self._credit < 0:
-                raise trio.BrokenResourceError("the opening handshake is too long")
-        return data
+        while True:
+            data = await self._stream.receive_some(max_bytes)
+            if not data:
+                self.eof = True
+                return data
+            if self._credit is not None:
+                self._credit -= len(data)
+                if self._credit < 0:
+                    raise trio.BrokenResourceError("the opening handshake is too long")
+            if rest := await self._sift(bytes(data)):
+                return rest
+
+    async def _sift(self, data: bytes) -> bytes:
+        """Hand over the messages in `data`; return the rest."""
+        quiet = self._sieve.left_alone == self.returned
+        picks = self._take is not None and quiet
+        rest, messages = self._sieve.sift(data, self._limit if picks else -1)
+        for number, message in enumerate(messages, 1):
+            if self._take is None:
+                break  # the connection is about to be closed, by us
+            self._take(message)
+            if not number % TURN:
+                await trio.lowlevel.checkpoint()
+        return rest
 
     async def send_eof(self) -> None:
         """Tell the peer that nothing more comes, if this kind of stream can.  A checkpoint."""

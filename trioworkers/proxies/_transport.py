@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NoReturn
 
 __all__ = ["LinkClosed", "Transport", "again", "check_offered"]
 
@@ -80,6 +80,22 @@ class Transport(ABC):
         Raises:
             LinkClosed: there is none any more.
         """
+
+    async def pump(self, take: Callable[[bytes | str], None]) -> NoReturn:
+        """Hand over every message as it comes.  A checkpoint.
+
+        `take` is perhaps called by another task, but never after the end of this one, and not
+        again once it has raised.  It must not wait.
+
+        Args:
+            take: gets the messages, one after the other.
+
+        Raises:
+            LinkClosed: there is none any more.
+            Exception: whatever `take` has raised.
+        """
+        while True:
+            take(await self.receive())
 
     @abstractmethod
     async def send(self, frames: Sequence[bytes]) -> None:

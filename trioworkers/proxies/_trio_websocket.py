@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, WebSocketRequest
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage
 from wsproto.utilities import LocalProtocolError
 
+from ..errors import RemoteWireError
+from ._frames import binary_frame
 from ._line import Line
 from ._shared_stream import address_name, drop
 from ._transport import LinkClosed, Transport, again, check_offered
@@ -38,6 +38,7 @@ class TrioTransport(Transport):
         websocket: the connection, or the request.
         line: what is under it, if we have made it.
         offers: on a client, the subprotocols asked for.
+        max_message_size: what `websocket` was made with, in bytes, if there is a line.
     """
 
     can_ping: ClassVar[bool] = True
@@ -47,12 +48,13 @@ class TrioTransport(Transport):
         websocket: WebSocketConnection | WebSocketRequest,
         line: Line | None = None,
         offers: tuple[str, ...] | None = None,
+        max_message_size: int = 0,
     ) -> None:
         self._request: WebSocketRequest | None = None
         self._connection: WebSocketConnection | None = None
         self._line = line
         self._said: LinkClosed | None = None
-        self._writer: Connection | None = None
+        self._max_message_size = max_message_size
         if isinstance(websocket, WebSocketRequest):
             self._request = websocket
             self.offers = websocket.proposed_subprotocols
@@ -66,8 +68,6 @@ class TrioTransport(Transport):
         self.websocket = self._connection = connection
         self.subprotocol: str | None = connection.subprotocol
         if self._line is not None:
-            kind = ConnectionType.CLIENT if connection.is_client else ConnectionType.SERVER
-            self._writer = Connection(kind)
             self._line.stream.unlimit()
 
     async def accept(self, subprotocol: str | None = None) -> None:
@@ -87,23 +87,59 @@ class TrioTransport(Transport):
         """Return the next message."""
         connection = await self._accepted()
         try:
-            return await connection.get_message()
+            message = await connection.get_message()
         except ConnectionClosed:
             raise self._ended() from None
+        if self._line is not None:
+            self._line.stream.returned += 1
+        return message
+
+    async def pump(self, take: Callable[[bytes | str], None]) -> NoReturn:
+        """Hand over every message; most of them past trio-websocket, if the stream is ours."""
+        if self._line is None:
+            await super().pump(take)
+        stream = self._line.stream
+        problem: Exception | None = None
+
+        def fail(error: Exception) -> None:
+            nonlocal problem
+            problem = error
+            stream.divert(None)
+            scope.cancel(reason="a message was not taken")
+
+        def take_here(message: bytes) -> None:
+            try:
+                take(message)
+            except RemoteWireError as error:
+                # Not for the reader, which is needed to close the connection in order.
+                fail(error)
+            except Exception as error:
+                fail(error)
+                raise
+
+        with trio.CancelScope() as scope:
+            stream.divert(take_here, self._max_message_size)
+            try:
+                while True:
+                    take(await self.receive())
+            finally:
+                stream.divert(None)
+        assert problem is not None
+        raise problem
 
     async def send(self, frames: Sequence[bytes]) -> None:
         """Send binary messages; in one write, if the stream below is ours."""
         connection = await self._accepted()
         try:
-            if self._line is None or self._writer is None:
+            if self._line is None:
                 for frame in frames:
                     await connection.send_message(frame)
             elif connection.closed:
                 # From here on a close frame has been written, or waits for its turn.
                 raise ConnectionClosed(connection.closed)
             else:
-                write = self._writer.send
-                data = [write(BytesMessage(data=frame)) for frame in frames]
+                mask = connection.is_client
+                data = [binary_frame(frame, mask=mask) for frame in frames]
                 await self._line.stream.send_all(data[0] if len(data) == 1 else b"".join(data))
         except _ENDED as error:
             raise self._ended() from error
