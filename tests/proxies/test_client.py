@@ -478,6 +478,25 @@ async def test_a_supervised_proxy(autojump_clock: Any) -> None:
         assert len(network.attempts) == 2
 
 
+async def test_a_supervised_proxy_whose_next_name_is_taken(autojump_clock: Any) -> None:
+    """S-PROXY-3: a restart that wants a name of somebody else is a failure, and tried again."""
+    network = Network()
+    network.troubles = [NOBODY]
+    remotes = ["assistant", "taken", "butler"]
+
+    def make() -> LoggedClient:
+        return LoggedClient(network, reconnect=None, remote_worker_name=remotes.pop(0))
+
+    async with guarded(), open_runner(Probe("acme"), Probe("taken")) as runner:
+        await runner.add_workers(make, restart=Restart.PERMANENT)
+        await network.far()
+        assert remotes == []
+        assert runner.bus.route("assistant") is None
+        assert runner.bus.route("butler") is not None
+        await runner.end_worker("proxy")
+        await runner.end_worker("taken")
+
+
 def test_events_have_names() -> None:
     """S-PROXY-1: an event that does not exist is refused, with those that do."""
     proxy: Any = LoggedClient(Network())

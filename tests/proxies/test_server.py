@@ -13,6 +13,7 @@ from tests.proxies.links import Meeting, ours
 from tests.proxies.pairs import KNOWN, Far, LoggedServer, Side, connecting, guarded, served
 from trioworkers import (
     BusActivateWorkerMessage,
+    BusCancelMessage,
     BusDataMessage,
     BusDeactivateWorkerMessage,
     BusJobRequestMessage,
@@ -175,6 +176,46 @@ async def test_the_end_of_the_runner_ends_a_proxy_that_waits(autojump_clock: Any
         await side.runner.wait_stopped()
         assert trio.current_time() == 0
         assert side.proxy.events == []
+
+
+# Leaving
+
+
+async def test_hanging_up_twice(autojump_clock: Any) -> None:
+    """S-PROXY-9: what has begun to close goes on closing, for the first reason."""
+    async with served(Probe("assistant")) as (side, far):
+        await far.next()
+        side.proxy._hang_up("one")
+        side.proxy._hang_up("two")
+        end = await far.until_closed()
+        assert (end.code, end.reason) == (1000, "one")
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_session_control_behind_a_write(leaves: bool, autojump_clock: Any) -> None:
+    """S-PROXY-2, S-PROXY-5: a cancel that is let out leaves behind the write that goes on."""
+    sender = Probe("assistant")
+    forward = (BusCancelMessage,)
+    async with served(sender, capacity=1, forward_messages=forward) as (side, far):
+        await far.next()
+        for n in range(20):
+            await sender.send(Note(target="acme", n=n))
+        await settle()
+        await sender.send(BusCancelMessage(reason="closing"))
+        await trio.sleep(1)
+        heard: list[BusMessage] = [await far.next() for _ in range(5)]
+        if leaves:
+            await far.end.abort()
+        else:
+            with pytest.raises(LinkClosed) as closed:
+                while True:
+                    heard.append(await far.next())
+            assert closed.value.code == 1001
+            assert isinstance(heard.pop(), BusCancelMessage)
+        assert [each.n for each in heard if isinstance(each, Note)] == list(range(len(heard)))
+        await side.runner.wait_stopped()
+        assert trio.current_time() == 1
+        assert side.proxy.events == ["connected", "disconnected"]
 
 
 # Events

@@ -177,15 +177,15 @@ class WebSocketProxy(Worker):
     # The connection
 
     async def _stay_connected(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - both kinds of proxy have it
 
     async def _greeted(self, websocket: Any) -> None:
         """Call the hook of a new connection."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - both kinds of proxy have it
 
     async def _parted(self, websocket: Any) -> None:
         """Call the hook of a connection that is over."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - both kinds of proxy have it
 
     def _hang_up(self, reason: str) -> None:
         self._wanted = False
