@@ -24,7 +24,7 @@ from trio.lowlevel import (
 )
 
 from . import _clock
-from ._checks import check_target, no_target
+from ._checks import check_message, check_target, no_target
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
@@ -116,6 +116,8 @@ class LocalBus(WorkerBus):
         self.sent: int = 0
         self.dead_letters: Counter[str] = Counter()
         self.open_requests: dict[str, Any] = {}
+        # The runners, and the names of those that run.
+        self._runners: dict[str, Route] = {}
         self._runner_names: list[str] = []
         self._ended = False
 
@@ -130,13 +132,16 @@ class LocalBus(WorkerBus):
         if name in self._routes:
             raise NameTakenError(name)
         self._routes[name] = route
-        if route.mailbox is not None:
+        if route.mailbox is None:
+            self._runners[name] = route
+        else:
             self._boxes[name] = route.mailbox
 
     def detach(self, name: str) -> None:
         """Take `name` off the bus."""
         del self._routes[name]
         self._boxes.pop(name, None)
+        self._runners.pop(name, None)
 
     def listen(self, name: str, types: Iterable[type[BusMessage]]) -> None:
         """Let broadcasts of `types` reach the route of `name`."""
@@ -292,7 +297,7 @@ class LocalBus(WorkerBus):
             self._tell(message)
 
     def _broadcast_nowait(self, message: BusMessage) -> None:
-        boxes = self._receivers(message)
+        boxes = [box for _, box in self._hearers(message)]
         # All or nothing: a broadcast that reached some could not be repeated.
         if any(box.full and box.overflow == "wait" for box in boxes):
             raise trio.WouldBlock
@@ -329,8 +334,7 @@ class LocalBus(WorkerBus):
 
     def _take_from_thread(self, message: BusMessage) -> bool:
         # Returns instead of raising WouldBlock: an exception would carry two stacks across.
-        if not isinstance(message, BusMessage):
-            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        check_message(message)
         if not message.source and self._runner_names:
             self._stamp(self._runner_names[0], message)
         if not isinstance(message.source, str) or message.source not in self._routes:
@@ -348,12 +352,7 @@ class LocalBus(WorkerBus):
         """Announce something of the framework's own; what finds no room becomes a dead letter."""
         if self.watched:
             self._tell(message)
-        for name, route in tuple(self._listeners.get(type(message), {}).items()):
-            box = route.mailbox
-            if box is None or name == message.source or not route.hears(message):
-                continue
-            if message.target not in (None, name):
-                continue
+        for route, box in self._hearers(message):
             if isinstance(message, BusSystemMessage):
                 try:
                     self._put_system(route, message)
@@ -366,8 +365,7 @@ class LocalBus(WorkerBus):
 
     def _kind_of(self, message: object) -> int:
         cls = type(message)
-        if not isinstance(message, BusMessage):
-            raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+        check_message(message)
         if not is_message_class(cls):
             raise TypeError(f"{cls.__qualname__} is not marked @message: put it before the class")
         if isinstance(message, _JOB_PROTOCOL):
@@ -431,7 +429,7 @@ class LocalBus(WorkerBus):
     async def _broadcast(self, message: BusMessage, now: float) -> None:
         if self.watched:
             self._tell(message)
-        boxes = self._receivers(message)
+        boxes = [box for _, box in self._hearers(message)]
         if not boxes:
             self._report_unheard(message)
         full = [box for box in boxes if not self._put_or_report(box, message, now)]
@@ -467,11 +465,15 @@ class LocalBus(WorkerBus):
         ):
             self.dead_letter(message, "unhandled")
 
-    def _receivers(self, message: BusMessage) -> list[Intake]:
+    def _hearers(self, message: BusMessage) -> list[tuple[Route, Intake]]:
+        """Return whom a broadcast reaches now, or one of them if it has a target."""
         return [
-            route.mailbox
+            (route, route.mailbox)
             for name, route in self._listeners.get(type(message), {}).items()
-            if name != message.source and route.mailbox is not None and route.hears(message)
+            if name != message.source
+            and message.target in (None, name)
+            and route.mailbox is not None
+            and route.hears(message)
         ]
 
     def _deliver_at_once(self, kind: int, message: BusMessage) -> None:
@@ -493,21 +495,16 @@ class LocalBus(WorkerBus):
 
     def _broadcast_system(self, message: BusMessage) -> None:
         """Put a system broadcast in every lane; a lane at its cap fails loudly, but last."""
-        listeners = self._listeners.get(type(message), {})
-        routes = [
-            route
-            for name, route in listeners.items()
-            if name != message.source and route.hears(message)
-        ]
+        hearers = self._hearers(message)
         full: SystemLaneFullError | None = None
-        for route in routes:
+        for route, _ in hearers:
             try:
                 self._put_system(route, message)
             except SystemLaneFullError as error:
                 full = error
         if full is not None:
             raise full
-        if not routes:
+        if not hearers:
             self._report_unheard(message)
 
     def _put_system(self, route: Route, message: BusMessage) -> None:
@@ -521,7 +518,7 @@ class LocalBus(WorkerBus):
             self._command_runner(message)
         elif message.target is None:
             raise ValueError(f"{message!r} needs a target: name the worker")
-        elif message.target in self._runner_names:
+        elif message.target in self._runners:
             raise ValueError(
                 f"{message!r} is for a worker, but its target {message.target!r} is a runner: send "
                 "BusEndMessage or BusCancelMessage"
@@ -532,21 +529,24 @@ class LocalBus(WorkerBus):
             route.command(message)
 
     def _command_runner(self, message: BusMessage) -> None:
-        target = None if message.target is None else self._routes.get(message.target)
-        before = target is not None and target.mailbox is None
+        runners = [
+            route
+            for name, route in self._runners.items()
+            if name == message.target or (message.target is None and name in self._runner_names)
+        ]
+        if message.target is None and not self._runner_names:
+            # None runs yet: the one that is about to stops before it starts anything.
+            runners = list(self._runners.values())
         beyond = [
             route
             for name, route in self._listeners.get(type(message), {}).items()
             if message.target in (None, name) and route.hears(message)
         ]
-        if not (message.target in (None, *self._runner_names) or before or beyond):
+        if message.target is not None and not runners and not beyond:
             raise ValueError(
                 f"{message!r} is for a runner, but its target {message.target!r} is none: leave "
                 "target out, or send BusEndWorkerMessage or BusCancelWorkerMessage"
             )
-        runners = [
-            self._routes[name] for name in self._runner_names if message.target in (None, name)
-        ]
         if not runners and not beyond:
             self.dead_letter(message, "unknown", message.target)
         # First over the links: a runner that ends closes them.
@@ -672,8 +672,7 @@ class LocalBus(WorkerBus):
 
 
 def _source(message: BusMessage) -> str:
-    if not isinstance(message, BusMessage):
-        raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
+    check_message(message)
     if not message.source:
         raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
     if not isinstance(message.source, str):

@@ -14,6 +14,7 @@ from .messages import BusMessage
 __all__ = [
     "check_async",
     "check_hook",
+    "check_message",
     "check_names",
     "check_settings",
     "check_target",
@@ -24,6 +25,16 @@ __all__ = [
 # and `on_step` are not.
 _ALIKE = 0.9
 _OFTEN_MEANT = {"on_started": "on_start", "on_stopped": "on_stop"}
+
+
+def check_message(message: object) -> None:
+    """Check that something is a message at all.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(message, BusMessage):
+        raise TypeError(f"{message!r} is no bus message: make it of a class marked @message")
 
 
 def check_target(message: BusMessage) -> None:

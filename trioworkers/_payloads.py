@@ -153,7 +153,7 @@ def _typed_dict(kind: Any) -> _Hook:
     def structure(value: Any, _kind: Any) -> Any:
         if not isinstance(value, dict):
             raise _misfit(f"the keys of {kind.__qualname__}", value)
-        given: dict[Any, Any] = value
+        given: dict[Any, Any] = typing.cast("Any", value)
         for key in (types.keys() - optional - given.keys()) | (given.keys() - types.keys()):
             raise KeyError(key)
         return {key: _structure(each, types[key]) for key, each in given.items()}

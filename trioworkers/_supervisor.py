@@ -100,11 +100,11 @@ class Supervisor:
         return reason.kind != "ended" or cleaning_up
 
     def add_soon(self, source: Any) -> None:
-        """Add a child now, and start it in a task of the node; not supervised."""
+        """Add a child now, and start it in a task of the node, if that runs; not supervised."""
         slot = self._create(source, None)
-        assert self._node.nursery is not None
-        # Nobody waits for it: that it was told to stop before it was ready is no error.
-        self._node.nursery.start_soon(self._try_start, slot, name=f"start of {slot.path}")
+        if self._node.nursery is not None:
+            # Nobody waits for it: that it was told to stop before it was ready is no error.
+            self._node.nursery.start_soon(self._try_start, slot, name=f"start of {slot.path}")
 
     def _create(self, source: Any, restart: Restart | None) -> Slot:
         worker = _make(source)

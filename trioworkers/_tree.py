@@ -32,7 +32,7 @@ class Supervision(Protocol):
         ...
 
     def add_soon(self, source: Any) -> None:
-        """Add a child now, and start it in a task of the node; not supervised."""
+        """Add a child now, and start it in a task of the node, if that runs; not supervised."""
         ...
 
     def exited(self, child: Any, errors: list[Exception]) -> None:
