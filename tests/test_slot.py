@@ -301,7 +301,7 @@ async def test_watched_workers_and_children(autojump_clock: Any) -> None:
 
 
 async def test_a_watch_ends_with_the_worker(autojump_clock: Any) -> None:
-    """S-LIFE-5: a watch lasts until the watching worker stops, also across its restarts."""
+    """S-LIFE-5: a watch ends with the incarnation; the next one watches anew, and adds none."""
     watcher = Watcher("late")
     async with open_runner() as runner:
         await runner.add_workers(watcher, restart=Restart.PERMANENT)
@@ -324,6 +324,23 @@ async def test_a_thousand_jobs_leave_the_tables_as_they_were(autojump_clock: Any
         assert not node.desk.queue
         assert len(node.nursery.child_tasks) == 0
         assert node.statistics().jobs_served == 1000
+
+
+async def test_a_restart_watches_anew(autojump_clock: Any) -> None:
+    """S-LIFE-5: a new incarnation is told at once who is ready, and only of whom it watches."""
+    watcher = Watcher("early", "other")
+    async with open_runner(Actor("early"), Actor("other")) as runner:
+        await runner.add_workers(watcher, restart=Restart.PERMANENT)
+        await trio.sleep(1)
+        watcher.names = ("early",)
+        await watcher.stop()
+        await trio.sleep(1)
+        assert [data.worker_name for data in watcher.ready] == ["early", "other", "early"]
+        await runner.end_worker("other")
+        await runner.get_worker("other").wait_stopped()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+        await runner.add_workers(Actor("other"))
+        await trio.sleep(1)
+        assert len(watcher.ready) == 3
 
 
 # Activity

@@ -335,7 +335,8 @@ class Worker(_Placed, Participant):
     async def watch_worker(self, name: str) -> None:
         """Call `on_worker_ready` each time `name` becomes ready, until this worker stops.
 
-        A checkpoint.  Called at once if it is ready already; it need not exist yet.
+        A checkpoint.  Called at once if it is ready already; it need not exist yet.  A restart
+        forgets it: call this in `on_start`.
 
         Raises:
             ValueError: `name` is no possible name.
