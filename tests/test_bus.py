@@ -1018,13 +1018,16 @@ async def test_a_tight_loop_lets_neighbours_run(bus: LocalBus, clock: list[float
     assert await rarest(lambda n: bus.send(tick(n, "w")), 10 * SENDS_PER_PASS) in (9, 10)
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 async def test_send_nowait_takes_no_turns_from_neighbours(
-    bus: LocalBus, clock: list[float]
+    bus: LocalBus, clock: list[float], ahead: int
 ) -> None:
     """Sends without waiting in between do not make the others rarer (S-MAIL-9)."""
     Place(bus, "w", 10_000)
     bus._yielded = clock[0]
-    bus.send_nowait(tick(0, "w"))
+    # Every 64th send is one that waits, or one that does not.
+    for _ in range(ahead):
+        bus.send_nowait(tick(0, "w"))
 
     async def step(n: int) -> None:
         await bus.send(tick(n, "w"))

@@ -157,6 +157,19 @@ async def test_on_ready_handlers(autojump_clock: Any, runner: Any) -> None:
         await runner.end()
 
 
+async def test_on_ready_of_a_runner_that_stops(autojump_clock: Any, runner: Any) -> None:
+    """S-RUN-1: a runner that is told to stop while it starts does not say that it is ready."""
+    ready: list[Any] = []
+
+    @runner.event_handler("on_ready")
+    async def handler(which: WorkerRunner) -> None:
+        ready.append(which)
+
+    await runner.add_workers(Actor(start=lambda _: runner.end("enough")))
+    assert (await runner.run()).reason == "enough"
+    assert not ready
+
+
 async def test_an_on_ready_handler_that_raises(autojump_clock: Any, runner: Any) -> None:
     """S-RUN-1: an exception of on_ready leaves run() in its group."""
     runner.event_handler("on_ready")(crash)

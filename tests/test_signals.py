@@ -132,6 +132,24 @@ async def test_the_third_without_a_handler_before(autojump_clock: Any) -> None:
     assert calls == ["end", "c"]
 
 
+async def test_counting_is_protected_from_further_signals() -> None:
+    """S-RUN-2: a signal that comes while one is counted raises nothing in the middle of that."""
+    protected: list[bool] = []
+
+    def note(_number: int, _frame: object) -> None:
+        protected.append(trio.lowlevel.currently_ki_protected())
+
+    former = signal.signal(signal.SIGINT, note)
+    try:
+        signal.raise_signal(signal.SIGINT)
+        with stop_signals([signal.SIGINT], lambda: None, lambda: None):
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert protected == [False, True]
+
+
 def run_in_thread(function: Any, *args: Any) -> None:
     """Run something in a thread that is not trio's, and raise what it raises."""
     problems: list[BaseException] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 import trio
@@ -12,6 +14,20 @@ from hypothesis import strategies as st
 
 from trioworkers import Lagged
 from trioworkers._streams import LaggingStream
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    """End a test that waits, or goes round, for ever: nothing here needs any time."""
+
+    def give_up(_number: int, _frame: object) -> None:
+        raise TimeoutError("the test has not ended for 10 s")
+
+    former = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 10)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)
 
 
 def read_all(stream: LaggingStream[int]) -> list[int | Lagged]:

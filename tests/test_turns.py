@@ -131,6 +131,29 @@ async def test_an_interrupt_does_not_wait_for_other_system_messages(autojump_clo
     assert log == [0, 1, "interrupt"]
 
 
+async def test_what_interrupts_nothing_does_not_wait_for_the_unwinding(autojump_clock: Any) -> None:
+    """S-MAIL-2, S-MAIL-5: a system message ahead of the interrupting one is handled at once."""
+    log: list[Any] = []
+
+    async def data(_worker: Actor) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+            log.append("unwound")
+
+    async with open_runner(Actor()) as runner:
+        await runner.send(Do(target="actor", act=data))
+        await trio.sleep(1)
+        runner.send_nowait(DoNow(target="actor", act=note(log, "ahead")))
+        runner.send_nowait(Interrupt(target="actor", act=note(log, "interrupt")))
+        await trio.sleep(1)
+        assert log == ["ahead"]
+        await trio.sleep(2)
+    assert log == ["ahead", "unwound", "interrupt"]
+
+
 async def test_a_second_interrupt_while_the_first_unwinds(autojump_clock: Any) -> None:
     """S-MAIL-5: both interrupting handlers run after the one interrupted handler has exited."""
     log: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from trioworkers import (
@@ -9,6 +10,7 @@ from trioworkers import (
     BusDataMessage,
     Instrument,
     Restart,
+    RestartIntensityExceeded,
     Worker,
     WorkerErrorData,
     handles,
@@ -88,6 +90,30 @@ async def test_nothing_restarts_in_a_cancelled_scope(autojump_clock: object) -> 
         assert trio.current_time() < 1
         await trio.sleep(10)
     assert log == ["alive"]
+
+
+@pytest.mark.parametrize(("pause", "survives"), [(5.0, False), (5.125, True)])
+async def test_the_period_includes_its_ends(
+    autojump_clock: object, pause: float, survives: bool
+) -> None:
+    """A restart exactly `period` ago still counts, as in OTP, and one before that does not (S-SUP-6)."""
+
+    class Strict(Boss):
+        max_restarts = 1
+        period = 5.0
+        backoff = Backoff(initial=0)
+
+    log: list[str] = []
+    gave_up = False
+    try:
+        async with open_runner(Strict(Restless("child", log))) as runner:
+            for wait in (pause, 1):
+                await runner.send(Crash(target="child"))
+                await trio.sleep(wait)
+    except* RestartIntensityExceeded:
+        gave_up = True
+    assert gave_up is not survives
+    assert log == ["alive"] * (2 + survives)
 
 
 class Delays(Instrument):
