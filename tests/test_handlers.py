@@ -46,6 +46,7 @@ from trioworkers import (
 from trioworkers._handlers import (
     ChildFailed,
     WatchedReady,
+    admits_none,
     allows_none,
     annotated_types,
     collect,
@@ -567,6 +568,23 @@ def test_an_annotation_that_cannot_be_hashed() -> None:
 def test_allows_none(wanted: Any, allowed: bool) -> None:
     """None is passed on where the annotation admits it."""
     assert allows_none(wanted) is allowed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "admitted"),
+    [
+        (Count | None, True),
+        (Sizes | None, True),
+        (Count, False),
+        (Sizes, False),
+        (dict[str, Any] | None, False),
+        (dict[str, int] | None, False),
+        (Any, False),
+    ],
+)
+def test_empty_responses(wanted: Any, admitted: bool) -> None:
+    """An empty response stands for None where fields are named, and for itself elsewhere (S-JOB-2)."""
+    assert admits_none(wanted) is admitted
 
 
 def test_activation_arguments() -> None:

@@ -129,7 +129,7 @@ def check_names(
     """Check that `cls`, a subclass of `base`, hides nothing of it and misspells no hook.
 
     Args:
-        cls: the class, and what is mixed in before `base`; bases below `base` were checked before.
+        cls: the class, with its bases before `base`.
         base: whose public names are taken.
         hooks: what is to be overridden.
         others: further names that may be.
@@ -140,7 +140,7 @@ def check_names(
     """
     taken = _public_names(base)
     for each in cls.__mro__[: cls.__mro__.index(base)]:
-        for name in vars(each) if each is cls or not issubclass(each, base) else ():
+        for name in vars(each):
             if name in hooks or name in others:
                 continue
             what = f"{cls.__qualname__}.{name}"

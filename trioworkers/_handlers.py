@@ -185,7 +185,7 @@ def fit(value: Any, wanted: Any) -> Any:
 
 
 def admits_none(wanted: Any) -> bool:
-    """Tell whether a payload annotated with `wanted` may be None."""
+    """Tell whether an empty response annotated with `wanted` stands for None."""
     shape = _shape(wanted)
     return shape.optional and shape.has_fields
 
