@@ -195,6 +195,15 @@ async def test_an_exception_of_the_body_wins(autojump_clock) -> None:
         assert server.log == [("cancelled", 1, "its requester left")]
 
 
+async def test_a_deadline_is_a_reason(autojump_clock) -> None:
+    """S-JOB-6: a handler is told that its requester's deadline has passed, and not just left."""
+    server = Server()
+    async with open_runner(server) as runner:
+        with trio.move_on_after(1):
+            await runner.ask("server", "hang")
+        assert server.log == [("cancelled", 1, "a deadline has passed")]
+
+
 async def test_the_reason_of_a_foreign_exception_is_not_taken(autojump_clock) -> None:
     """A body's exception may have a `reason` of its own, which is no text."""
 

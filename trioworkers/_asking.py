@@ -128,7 +128,7 @@ async def withdraw(node: Node, requests: Sequence[Request], error: BaseException
 
     The wait is shielded and bounded by `job_grace` and by the requester's own cut-off.
     """
-    reason = (error.reason if isinstance(error, trio.Cancelled) else None) or "its requester left"
+    reason = _why_left(error)
     for request in requests:
         request.cancel(reason, node.path)
     if all(request.exited for request in requests):
@@ -139,6 +139,14 @@ async def withdraw(node: Node, requests: Sequence[Request], error: BaseException
             await requests[0].box.wait()
     for request in requests:
         request.late = not request.exited
+
+
+def _why_left(error: BaseException | None) -> str:
+    if isinstance(error, trio.Cancelled):
+        # Trio names no reason where a deadline is one.
+        reason = "a deadline has passed" if error.source == "deadline" else error.reason
+        return reason or "its requester left"
+    return "its requester left"
 
 
 def close(requests: Iterable[Request]) -> None:
