@@ -101,15 +101,6 @@ async def test_one_of_two_runners(autojump_clock: Any, how: str) -> None:
             assert neighbour.state == "ready"
 
 
-async def test_an_end_before_the_start(autojump_clock: Any) -> None:
-    """Before its runner runs, a worker's `end` has nobody to reach: a dead letter."""
-    runner = WorkerRunner(handle_sigint=False)
-    worker = Worker("worker")
-    await runner.add_workers(worker)
-    await worker.end()
-    assert runner.bus.dead_letters["unknown"] == 1
-
-
 async def test_streams_after_the_last_runner(autojump_clock: Any) -> None:
     """S-BUS-4: streams end with the runner, also those opened when it has stopped."""
     bus = LocalBus()

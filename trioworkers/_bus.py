@@ -355,7 +355,7 @@ class LocalBus(WorkerBus):
         for route, box in self._hearers(message):
             if isinstance(message, BusSystemMessage):
                 try:
-                    self._put_system(route, message)
+                    self._put_system(route, box, message)
                 except SystemLaneFullError:
                     self._report_overflow(box, message)
             elif box.full:
@@ -491,15 +491,15 @@ class LocalBus(WorkerBus):
             elif route.mailbox is None:
                 self.dead_letter(message, "unhandled", message.target)
             else:
-                self._put_system(route, message)
+                self._put_system(route, route.mailbox, message)
 
     def _broadcast_system(self, message: BusMessage) -> None:
         """Put a system broadcast in every lane; a lane at its cap fails loudly, but last."""
         hearers = self._hearers(message)
         full: SystemLaneFullError | None = None
-        for route, _ in hearers:
+        for route, box in hearers:
             try:
-                self._put_system(route, message)
+                self._put_system(route, box, message)
             except SystemLaneFullError as error:
                 full = error
         if full is not None:
@@ -507,10 +507,11 @@ class LocalBus(WorkerBus):
         if not hearers:
             self._report_unheard(message)
 
-    def _put_system(self, route: Route, message: BusMessage) -> None:
-        if route.mailbox is not None and isinstance(message, BusSystemMessage):
-            route.mailbox.put_system(message)
-            route.wake_system(message)
+    def _put_system(self, route: Route, box: Intake, message: BusMessage) -> None:
+        # By how its class travels.
+        assert isinstance(message, BusSystemMessage)
+        box.put_system(message)
+        route.wake_system(message)
 
     def _command(self, message: BusMessage) -> None:
         check_target(message)
