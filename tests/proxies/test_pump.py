@@ -71,7 +71,7 @@ async def test_messages_are_handed_over_in_order(opener: Opener) -> None:
 
 @each_kind
 async def test_who_has_refused_a_message_gets_no_more(opener: Opener) -> None:
-    """S-PROXY-6: after what `take` has raised, the connection can still be closed in order."""
+    """S-PROXY-5: after what `take` has raised, the connection can still be closed in order."""
     async with opener() as (client, server):
         taker = Taker(b"70")
         with trio.fail_after(10):

@@ -81,6 +81,23 @@ class Lanes(Generic[T]):
         self.size -= entry.size
         return entry.item
 
+    def head(self, lane: int) -> T | None:
+        """Return what leaves next of the data (0) or system lane (1), or None."""
+        entries = self._system if lane else self._data
+        return entries[0].item if entries else None
+
+    def take_from(self, lane: int) -> T:
+        """Take what leaves next of the data (0) or system lane (1).
+
+        Raises:
+            IndexError: there is nothing.
+        """
+        entry = self._system.popleft() if lane else self._data.popleft()
+        if not lane:
+            self._forget(entry)
+        self.size -= entry.size
+        return entry.item
+
     def remove(self, wanted: Callable[[T], bool]) -> bool:
         """Remove the first item of the data lane that is wanted; False if there is none."""
         for place, entry in enumerate(self._data):
