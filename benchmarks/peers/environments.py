@@ -170,11 +170,21 @@ def cache_folder() -> Path:
 PIPECAT = Peer(
     "pipecat", "pipecat-ai", "1.14.0", megabytes=530, also=("fastapi==0.165.0", "uvicorn==0.54.0")
 )
+# The package that Pipecat's workers were before they were in pipecat-ai, with its extra `websocket`.
+SUBAGENTS = Peer(
+    "subagents",
+    "pipecat-ai-subagents",
+    "0.6.0",
+    megabytes=530,
+    also=("pipecat-ai==1.14.0", "fastapi==0.165.0", "uvicorn==0.54.0", "websockets==15.0.1"),
+)
 WEBSOCKETS = Peer("websockets", "websockets", "17.4", megabytes=20)
 KOSOKU = Peer("kosoku", "kosoku", "0.1.0", megabytes=40)
 WS = NodePeer("ws", "8.23.0", megabytes=1)
 
-PEERS: dict[str, Peer | NodePeer] = {each.name: each for each in (PIPECAT, WEBSOCKETS, KOSOKU, WS)}
+PEERS: dict[str, Peer | NodePeer] = {
+    each.name: each for each in (PIPECAT, SUBAGENTS, WEBSOCKETS, KOSOKU, WS)
+}
 
 
 def main() -> None:

@@ -100,10 +100,12 @@ _LEFT_OUT = _LeftOut()
 class Field(NamedTuple):
     """One field of a registered class, as a sender looks at it.
 
-    `check` raises `Misfit`; `none` is what is written in the place of None.
+    `key` is its name on the wire; `check` raises `Misfit`; `none` is what is written in the place
+    of None.
     """
 
     name: str
+    key: str
     check: Check
     none: Any
 
@@ -131,14 +133,14 @@ class Shape:
         """
         name = ""
         try:
-            for name, check, none in self.fields:
+            for name, key, check, none in self.fields:
                 each = getattr(value, name)
                 check(each, None)
                 if each is None:
                     if none is _LEFT_OUT:
                         continue
                     each = none
-                data[name] = each
+                data[key] = each
         except Misfit as error:
             raise LocalWireError(f"{self.cls.__qualname__}.{name} cannot cross: {error}") from None
 
@@ -148,23 +150,24 @@ class Shape:
         Raises:
             RemoteWireError: fields are missing, unknown, or not what they should be.
         """
-        for name in self.ignored:
-            data.pop(name, None)
-        for name in self.optional:
-            data.setdefault(name, None)
+        for key in self.ignored:
+            data.pop(key, None)
+        for key in self.optional:
+            data.setdefault(key, None)
         try:
             return self.structure(data, self.cls)
         except cattrs.ClassValidationError as error:
-            raise RemoteWireError(f"a bad {self.tag}: {_explain(error)}") from None
+            keys = {name: key for name, key, _, _ in self.fields}
+            raise RemoteWireError(f"a bad {self.tag}: {_explain(error, keys)}") from None
 
 
-def _explain(error: cattrs.ClassValidationError) -> str:
+def _explain(error: cattrs.ClassValidationError, keys: Mapping[str, str]) -> str:
     """Say what is wrong with which field, the first three of them."""
     noted, others = error.group_exceptions()
-    lines = [
-        f"no field {note.name!r}" if isinstance(each, KeyError) else f"field {note.name!r}: {each}"
-        for each, note in noted
-    ]
+    lines: list[str] = []
+    for each, note in noted:
+        field = f"field {keys[note.name]!r}"
+        lines.append(f"no {field}" if isinstance(each, KeyError) else f"{field}: {each}")
     for each in others:
         if isinstance(each, cattrs.ForbiddenExtraKeysError):
             extra = sorted(each.extra_fields)
@@ -348,6 +351,7 @@ class TypeTable:
         self._checks: dict[type, Mapping[str, Check]] = {}
         self._none_means: dict[tuple[type, str], Any] = {}
         self._names: dict[type, frozenset[str]] = {}
+        self._keys: dict[type, Mapping[str, str]] = {}
         self._ignored: dict[type, frozenset[str]] = {}
         self._converter = cattrs.Converter()
 
@@ -360,6 +364,7 @@ class TypeTable:
         ignored: Iterable[str] = (),
         checks: Mapping[str, Check] | None = None,
         none_means: Mapping[str, Any] | None = None,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         """Let messages of this class cross.
 
@@ -370,6 +375,7 @@ class TypeTable:
             ignored: fields of no meaning that a peer may send; those that `cls` has count.
             checks: takes the place of the check that the annotation of a field asks for.
             none_means: what is written for a field that is None.
+            keys: what fields are called on the wire, if not what they are called in `cls`.
 
         Raises:
             TypeError: `cls` was not made by `@message`, or has a field that cannot cross.
@@ -385,6 +391,7 @@ class TypeTable:
         self._checks[cls] = dict(checks or {})
         self._none_means.update({(cls, name): each for name, each in (none_means or {}).items()})
         self._ignored[cls] = frozenset(ignored) - _field_names(cls)
+        self._keys[cls] = dict(keys or {})
 
     def add_value(
         self,
@@ -454,27 +461,27 @@ class TypeTable:
                 f"the annotations of {cls.__qualname__} cannot be resolved ({error}): define what "
                 "they name at module level, and import it at run time"
             ) from error
-        checks: dict[str, Check] = {}
         fields: list[Field] = []
+        keys = self._keys.get(cls, {})
         optional: list[str] = []
         for attribute in attrs.fields(cls):
             if not attribute.init:
                 continue
             check = self._field_check(cls, attribute)
-            checks[attribute.name] = check
             required = attribute.default is attrs.NOTHING
             # A peer takes the default for what is left out.
             none = _LEFT_OUT if required or attribute.default is None else None
             none = self._none_means.get((cls, attribute.name), none)
-            fields.append(Field(attribute.name, check, none))
+            key = keys.get(attribute.name, attribute.name)
+            fields.append(Field(attribute.name, key, check, none))
             if required and _takes_none(check):
-                optional.append(attribute.name)
+                optional.append(key)
         structure = make_dict_structure_fn(
             cls,
             self._converter,
             _cattrs_forbid_extra_keys=True,
             _cattrs_detailed_validation=True,
-            **{name: override(struct_hook=check) for name, check in checks.items()},  # type: ignore[arg-type]
+            **{name: override(rename=key, struct_hook=check) for name, key, check, _ in fields},  # type: ignore[arg-type]
         )
         return Shape(
             self.tags[cls],

@@ -1,6 +1,7 @@
 """Pipecat's JSON: what real Pipecat processes write and read, byte for byte.
 
-The format is that of `JSONMessageSerializer` of Pipecat 1.14.0.  A message is one object with the
+The format is that of `JSONMessageSerializer` of Pipecat 1.14.0; with `names="subagents"`, of the
+older package `pipecat-ai-subagents` 0.6.0, which has other words for the same.  A message is one object with the
 keys `__type__` (its class with the module) and `__data__` (its fields).  In `__data__` stand first
 `id` and `name`, which only Pipecat's own logs use, then the fields in the order of the class;
 fields that are None are left out.  In fields and in payloads
@@ -31,18 +32,18 @@ import itertools
 import json
 import reprlib
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import attrs
 
 from .. import messages as bus
 from .._payloads import as_plain
-from .._values import WorkerRegistryEntry
 from ..abc import MessageSerializer
 from ..errors import LocalWireError, RemoteWireError
-from ..messages import BusLocalMessage, BusMessage, FrameDirection, wire_tag
+from ..messages import BusLocalMessage, BusMessage, wire_tag
 from .codec import ForeignMessage, Misfit, TypeTable, is_dict, is_list, tag_of
 from .jsontext import Limits, has_escapes, read, write
+from .vocabulary import BASES, OF_FRAMES, PIPECAT, SUBAGENTS, Vocabulary
 
 __all__ = ["JSONMessageSerializer"]
 
@@ -50,42 +51,10 @@ _TYPE, _DATA = "__type__", "__data__"
 _KEY = b'"__type__"'
 _BYTES = "bytes"
 
-_BASES = frozenset({bus.BusMessage, bus.BusDataMessage, bus.BusSystemMessage, bus.BusUIDataMessage})
-_UI = frozenset(
-    {
-        bus.BusUICommandMessage,
-        bus.BusUIEventMessage,
-        bus.BusUIJobCompletedMessage,
-        bus.BusUIJobGroupCompletedMessage,
-        bus.BusUIJobGroupStartedMessage,
-        bus.BusUIJobUpdateMessage,
-    }
-)
-_BUILT_IN: dict[type[BusMessage], str] = {
-    cls: f"pipecat.bus.{'ui.' if cls in _UI else ''}messages.{cls.__name__}"
-    for cls in (getattr(bus, name) for name in bus.__all__)
-    if isinstance(cls, type) and bus.is_message_class(cls) and cls not in _BASES
-}
-_VALUES: dict[type, str] = {
-    FrameDirection: "pipecat.processors.frame_processor.FrameDirection",
-    WorkerRegistryEntry: "pipecat.registry.types.WorkerRegistryEntry",
-}
-
-# Messages of Pipecat that this package has not, and why they end here.
-_FOREIGN = {
-    "pipecat.bus.messages.BusFlushProgressMessage": "it tells Pipecat's pipelines about each other",
-}
-
 # The fields of the package's own messages that are names.
 _NAMES = (
     *("source", "target", "runner", "parent", "name", "bridge", "worker_name"),
     *("job_id", "job_name", "event_name", "command_name"),
-)
-# What Pipecat's base classes add to each object, for itself.
-_OF_MESSAGES = ("id", "name")
-_OF_FRAMES = (
-    *("id", "name", "pts", "broadcast_sibling_id", "metadata"),
-    *("transport_source", "transport_destination", "interruptible"),
 )
 
 # Pipecat needs a bool here, and True is its default.
@@ -96,28 +65,34 @@ class _Format:
     """One closed table in Pipecat's shape.  It has no state, so serializers share it."""
 
     def __init__(
-        self, messages: tuple[type[BusMessage], ...], frames: tuple[type, ...], limits: Limits
+        self,
+        messages: tuple[type[BusMessage], ...],
+        frames: tuple[type, ...],
+        limits: Limits,
+        words: Vocabulary,
     ) -> None:
         self.limits = limits
+        self.words = words
         self.frames = frozenset(frames)
         self.table = TypeTable(name_length=limits.name_length, reserved=[_BYTES])
-        for value, tag in _VALUES.items():
+        for value, tag in words.values.items():
             self.table.add_value(value, tag, names=_NAMES)
         checks = {bus.BusFrameMessage: {"frame": self._frame}}
-        for cls, tag in _BUILT_IN.items():
+        for cls, tag in words.messages.items():
             self.table.add_message(
                 cls,
                 tag,
                 names=_NAMES,
-                ignored=_OF_MESSAGES,
+                ignored=words.ignored,
+                keys=words.keys,
                 checks=checks.get(cast("Any", cls)),
                 none_means=_NONE_MEANS.get(cast("Any", cls)),
             )
         for frame in frames:
-            self.table.add_value(frame, tag_of(frame), ignored=_OF_FRAMES)
-        own = [cls for cls in messages if cls not in _BUILT_IN and cls not in _BASES]
+            self.table.add_value(frame, tag_of(frame), ignored=OF_FRAMES)
+        own = [cls for cls in messages if cls not in PIPECAT.messages and cls not in BASES]
         for cls in own:
-            self.table.add_message(cls, wire_tag(cls), ignored=_OF_MESSAGES)
+            self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
         self.table.complete([*(c for c in own if not issubclass(c, BusLocalMessage)), *frames])
         self._write = json.JSONEncoder(
             separators=(",", ":"), allow_nan=False, default=self._tagged
@@ -137,6 +112,10 @@ class _Format:
             raise LocalWireError(f"a {cls.__qualname__} is local-only and stays in its process")
         tag = self.table.tags.get(cls)
         if tag is None or tag not in self.table.messages:
+            if cls in PIPECAT.messages:
+                raise LocalWireError(
+                    f"a {cls.__qualname__} has no older name: pipecat_subagents does not know it"
+                )
             raise LocalWireError(
                 f"messages of {cls.__qualname__} are not registered: name the class in "
                 "messages=(...) of the serializer"
@@ -147,6 +126,8 @@ class _Format:
             data["id"] = message_id
         if "name" in shape.ignored:
             data["name"] = f"{tag.rpartition('.')[2]}#{number}"
+        if added := self.words.added:
+            data |= {key: value for key, value in added if key in shape.ignored}
         shape.take_apart(message, data)
         text = write({_TYPE: tag, _DATA: data}, self._write, self.limits)
         if _has_typed_values(text):
@@ -193,7 +174,7 @@ class _Format:
         return message
 
     def _other(self, tag: str, data: dict[str, Any]) -> BusMessage:
-        if detail := _FOREIGN.get(tag):
+        if detail := self.words.foreign.get(tag):
             source, target = data.get("source"), data.get("target")
             return ForeignMessage(
                 source=source if isinstance(source, str) else "",
@@ -267,6 +248,7 @@ def _refuse_look_alikes(value: Any) -> None:
 
 # Each session has a serializer; the tables of all those with the same types are one.
 _format = functools.lru_cache(maxsize=64)(_Format)
+_NAMED = {"pipecat": PIPECAT, "subagents": SUBAGENTS}
 
 
 class JSONMessageSerializer(MessageSerializer):
@@ -279,10 +261,11 @@ class JSONMessageSerializer(MessageSerializer):
             or the qualified name; a real Pipecat process finds a class only by `module.Class`.
         frames: attrs classes, for `BusFrameMessage.frame`, with `wire_name` or the qualified name.
         limits: what a message may be, at most.
+        names: `"subagents"` for a process that runs the older `pipecat_subagents`, as of 0.6.0.
 
     Raises:
         TypeError: a class is no message, or no attrs class, or has a field that cannot cross.
-        ValueError: two classes have the same tag.
+        ValueError: two classes have the same tag, or there are no such `names`.
     """
 
     def __init__(
@@ -291,10 +274,14 @@ class JSONMessageSerializer(MessageSerializer):
         messages: Iterable[type[BusMessage]] = (),
         frames: Iterable[type] = (),
         limits: Limits | None = None,
+        names: Literal["pipecat", "subagents"] = "pipecat",
     ) -> None:
+        if names not in _NAMED:
+            raise ValueError(f"names must be one of {', '.join(_NAMED)}, not {names!r}")
         self._messages = tuple(messages)
         self._frames = tuple(frames)
-        self._format = _format(self._messages, self._frames, limits or Limits())
+        self._names: Literal["pipecat", "subagents"] = names
+        self._format = _format(self._messages, self._frames, limits or Limits(), _NAMED[names])
         self._ids = itertools.count()
         self._numbers: dict[type, int] = {}
 
@@ -316,7 +303,10 @@ class JSONMessageSerializer(MessageSerializer):
         """
         more = (cls for cls in messages if cls not in self._messages)
         return JSONMessageSerializer(
-            messages=(*self._messages, *more), frames=self._frames, limits=self.limits
+            messages=(*self._messages, *more),
+            frames=self._frames,
+            limits=self.limits,
+            names=self._names,
         )
 
     def serialize(self, message: BusMessage) -> bytes:

@@ -20,9 +20,10 @@ PATIENCE = 32
 FORGIVEN_AFTER = 8
 
 
+# The older names have a task where the newer ones have a job.
 _ANSWER = re.compile(
-    r'\{"__type__":"[\w.]*BusJobResponse(?:Urgent)?Message","__data__":\{.{0,1000}?'
-    r'"job_id":"([\w.-]{1,128})"',
+    r'\{"__type__":"[\w.]*Bus(?:(Job)|Task)Response(?:Urgent)?Message","__data__":\{.{0,1000}?'
+    r'"(?(1)job|task)_id":"([\w.-]{1,128})"',
     re.DOTALL,
 )
 
@@ -34,7 +35,7 @@ def answered_job(frame: bytes | str) -> str | None:
     """
     head = frame[:1400]
     match = _ANSWER.match(head if isinstance(head, str) else head.decode("latin-1"))
-    return None if match is None else match[1]
+    return None if match is None else match[2]
 
 
 class PipecatSession:
