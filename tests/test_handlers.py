@@ -563,7 +563,15 @@ def test_an_annotation_that_cannot_be_hashed() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "allowed"),
-    [(Any, True), (None, True), (object, True), (int | None, True), (int, False), (dict, False)],
+    [
+        (Any, True),
+        (None, True),
+        (object, True),
+        (int | None, True),
+        (int, False),
+        (dict, False),
+        (dict[str, None], False),
+    ],
 )
 def test_allows_none(wanted: Any, allowed: bool) -> None:
     """None is passed on where the annotation admits it."""

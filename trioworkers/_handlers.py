@@ -226,8 +226,8 @@ def _shape(wanted: Any) -> _Shape:
 @functools.lru_cache(maxsize=4096)
 def _shape_of(annotation: Any) -> _Shape:
     wanted = _meaning(annotation)
-    union = typing.get_origin(wanted) in (typing.Union, types.UnionType)
-    parts = [_meaning(each) for each in (typing.get_args(wanted) if union else (wanted,))]
+    stated = typing.get_args(wanted) if _is_union(wanted) else (wanted,)
+    parts = [_meaning(each) for each in stated]
     named = [each for each in parts if each not in (None, type(None))]
     classes = tuple(each for each in named if _payloads.is_attrs_class(each))
     is_open = all(_is_open(each) for each in named)
@@ -311,7 +311,13 @@ def plain_args(args: Any) -> dict[str, Any] | None:
 
 def allows_none(wanted: Any) -> bool:
     """Tell whether an annotation admits None."""
-    return wanted in (Any, object, None, type(None)) or type(None) in typing.get_args(wanted)
+    if wanted in (Any, object, None, type(None)):
+        return True
+    return _is_union(wanted) and type(None) in typing.get_args(wanted)
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def annotated_types(function: Callable[..., Any], place: int) -> tuple[Any, Any]:
