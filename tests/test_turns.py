@@ -353,6 +353,27 @@ async def test_a_batch_ends_with_a_cancel(autojump_clock: Any, target: str) -> N
     assert log == ["still here"]
 
 
+@pytest.mark.parametrize("kind", [Do, DoNow])
+@pytest.mark.parametrize("following", [Do, DoNow])
+async def test_a_batch_ends_with_its_scope(
+    autojump_clock: Any, kind: type[Any], following: type[Any]
+) -> None:
+    """S-MAIL-10: after a cancel of its own scope a worker handles no more messages of either lane."""
+    log: list[Any] = []
+    actor = Actor()
+
+    async def cancel(worker: Actor) -> None:
+        for _ in range(3):
+            worker.send_nowait(following(target="actor", act=note(log, "too late")))
+        worker.nursery.cancel_scope.cancel()
+        log.append("still here")
+
+    async with open_runner(actor) as runner:
+        runner.send_nowait(kind(target="actor", act=cancel))
+        await actor.wait_stopped()
+    assert log == ["still here"]
+
+
 async def test_a_cancel_reaches_a_worker_at_its_next_checkpoint(autojump_clock: Any) -> None:
     """S-MAIL-6, S-LIFE-9: who cancels itself gets Cancelled, with the reason, not from send."""
     log: list[Any] = []

@@ -53,6 +53,7 @@ class Address(Node):
         "activation_args",
         "active",
         "judged",
+        "scope_shared",
         "spawned",
         "starter",
         "state",
@@ -78,6 +79,8 @@ class Address(Node):
         self._desk: JobDesk | None = None
         self.turns: Turns | None = None
         self.task: trio.lowlevel.Task | None = None
+        # Whether the user has got hold of the scope that this incarnation lives in.
+        self.scope_shared = False
         # Whether a task for the next incarnation is on its way.
         self.spawned = False
         # Who starts it when its siblings before it are ready.

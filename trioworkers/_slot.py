@@ -268,6 +268,7 @@ class Slot(Address):
         # The nursery's own scope: another one round it would cost as much as the task, in time at
         # the start and at a cancel, and in memory.
         self.nursery, self.life = nursery, nursery.cancel_scope
+        self.scope_shared = False
         self._set_state(WorkerState.STARTING)
 
     def _become_ready(self) -> None:

@@ -291,10 +291,11 @@ class Worker(_Placed, Participant):
         Raises:
             RuntimeError: the worker is not running.
         """
-        nursery = self._node.nursery
-        if nursery is None:
+        node = self._node
+        if node.nursery is None:
             raise RuntimeError(f"worker {self.name!r} is not running: use its nursery in a handler")
-        return nursery
+        node.scope_shared = True
+        return node.nursery
 
     @property
     def stop_reason(self) -> StopReason | None:
