@@ -278,7 +278,7 @@ class JobDesk:
             # an exception group first.
             try:
                 with job.scope:
-                    if not job.scope.cancel_called:
+                    if request.cancelled_by is None:
                         returned = await job.handler.function(self._host.worker, job, job.payload)
                         request.finish(Outcome(JobStatus.COMPLETED, job.response(returned)))
             except Exception as error:  # noqa: BLE001 - it is the answer
