@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import trio
 
@@ -16,7 +16,10 @@ from trioworkers.wire import JSONMessageSerializer
 __all__ = ["client_proxy", "server_proxy", "serving"]
 
 
-def server_proxy(websocket: Any, frame: type) -> WebSocketProxyServer:
+Names: TypeAlias = Literal["pipecat", "subagents"]
+
+
+def server_proxy(websocket: Any, frame: type, *, names: Names = "pipecat") -> WebSocketProxyServer:
     """Make the proxy that stands between `assistant` here and `acme` there."""
     return WebSocketProxyServer(
         "gateway",
@@ -24,11 +27,13 @@ def server_proxy(websocket: Any, frame: type) -> WebSocketProxyServer:
         worker_name="assistant",
         remote_worker_name="acme",
         forward_messages=(BusFrameMessage,),
-        serializer=JSONMessageSerializer(frames=(frame,)),
+        serializer=JSONMessageSerializer(frames=(frame,), names=names),
     )
 
 
-def client_proxy(url: str, frame: type, **settings: Any) -> WebSocketProxyClient:
+def client_proxy(
+    url: str, frame: type, *, names: Names = "pipecat", **settings: Any
+) -> WebSocketProxyClient:
     """Make the proxy that stands between `acme` here and `assistant` there."""
     return WebSocketProxyClient(
         "proxy",
@@ -36,7 +41,7 @@ def client_proxy(url: str, frame: type, **settings: Any) -> WebSocketProxyClient
         local_worker_name="acme",
         remote_worker_name="assistant",
         forward_messages=(BusFrameMessage,),
-        serializer=JSONMessageSerializer(frames=(frame,)),
+        serializer=JSONMessageSerializer(frames=(frame,), names=names),
         **settings,
     )
 

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ import pytest
 import trio
 
 try:
-    from benchmarks.peers.environments import KOSOKU, PIPECAT, WEBSOCKETS, WS, NodePeer, Peer
+    from benchmarks.peers.environments import (
+        KOSOKU,
+        PIPECAT,
+        SUBAGENTS,
+        WEBSOCKETS,
+        WS,
+        NodePeer,
+        Peer,
+    )
 except ModuleNotFoundError:
     pytest.skip("the benchmarks, which know the peers, are not here", allow_module_level=True)
 
@@ -23,6 +31,7 @@ __all__ = [
     "KOSOKU",
     "PIPECAT",
     "REQUIRED",
+    "SUBAGENTS",
     "WEBSOCKETS",
     "WS",
     "PeerProcess",
@@ -30,6 +39,7 @@ __all__ = [
     "need",
     "peer_process",
     "script",
+    "server_process",
 ]
 
 HERE = Path(__file__).parent
@@ -142,6 +152,29 @@ async def peer_process(*command: str | Path, **environ: str) -> AsyncGenerator[P
         finally:
             with trio.move_on_after(5, shield=True):
                 await peer.aclose()
+
+
+@contextmanager
+def server_process(*command: str | Path) -> Iterator[tuple[int, Any]]:
+    """Run a server for the time of the block; gives its port and the file that it logs to."""
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                log.seek(0)
+                pytest.fail(log.read().decode(errors="replace"), pytrace=False)
+            yield json.loads(line)["port"], log
+            process.stdin.close()
+            process.wait(10)
+        finally:
+            process.kill()
 
 
 class WebSocketPeer:

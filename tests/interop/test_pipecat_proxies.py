@@ -7,18 +7,18 @@ a session of its own.  `pipecat_client_peer.py` has the real client; it takes it
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import pytest
 import trio
 
 from tests.interop.ours import client_proxy, server_proxy, serving
-from tests.interop.peers import PIPECAT, need, peer_process, script
+from tests.interop.parts import BIG, AcmePart, AssistantPart, TextFrame
+from tests.interop.peers import PIPECAT, need, peer_process, script, server_process
 from trioworkers import (
     Backoff,
     BusFrameMessage,
@@ -26,7 +26,6 @@ from trioworkers import (
     DeadLetter,
     FrameDirection,
     Job,
-    JobFailed,
     JobFailedError,
     JobRemoteError,
     JobStatus,
@@ -44,29 +43,11 @@ need(PIPECAT)
 SERVER = (PIPECAT.python, script("pipecat_server_peer.py"))
 CLIENT = (PIPECAT.python, script("pipecat_client_peer.py"))
 
-BIG = {"text": "Gr\u00fc\u00dfe \u2603 " * 20_000, "rows": [{"i": i} for i in range(10_000)]}
-
-
-@attrs.frozen
-class TextFrame:
-    """Pipecat's, with the field that matters."""
-
-    wire_name: ClassVar[str] = "pipecat.frames.frames.TextFrame"
-
-    text: str
-    includes_inter_frame_spaces: bool = False
-    append_to_context: bool = True
-
-
 # Our client, their server
 
 
-class Acme(Worker):
+class Acme(AcmePart):
     """Our end of a session with the real server."""
-
-    def __init__(self) -> None:
-        super().__init__("acme")
-        self.tell, self.heard = trio.open_memory_channel[Any](100)
 
     @handles(BusTTSSpeakMessage)
     async def on_speech(self, message: BusTTSSpeakMessage) -> None:
@@ -75,17 +56,6 @@ class Acme(Worker):
     @handles(BusFrameMessage)
     async def on_frame(self, message: BusFrameMessage) -> None:
         await self.tell.send((message.frame.text, message.direction, message.bridge))
-
-    @job()
-    async def shout(self, job: Job, request: dict[str, Any]) -> dict[str, Any]:
-        await job.update({"breath": "deep"})
-        return {"text": request["text"].upper()}
-
-    async def told(self, name: str, payload: dict[str, Any] | None = None) -> Any:
-        """Do a job; return its events and its response."""
-        async with self.job("assistant", name, payload) as pending:
-            events = [(event.type, event.data) async for event in pending]
-        return events, pending.response
 
 
 class Bystander(Worker):
@@ -156,24 +126,8 @@ async def activate(acme: Acme) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """Start the real server."""
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                log.seek(0)
-                pytest.fail(log.read().decode(errors="replace"), pytrace=False)
-            yield Server(f"ws://127.0.0.1:{json.loads(line)['port']}/ws", log)
-            process.stdin.close()
-            process.wait(10)
-        finally:
-            process.kill()
+    with server_process(*SERVER) as (port, log):
+        yield Server(f"ws://127.0.0.1:{port}/ws", log)
 
 
 async def test_activation_and_deactivation(server: Server) -> None:
@@ -381,14 +335,12 @@ async def test_server_killed_in_mid_job() -> None:
 # Our server, their client
 
 
-class Assistant(Worker):
+class Assistant(AssistantPart):
     """Serves every kind of job to the real client."""
 
     def __init__(self, proxy: Worker) -> None:
-        super().__init__("assistant", active=False)
+        super().__init__()
         self.proxy = proxy
-        self.reasons: list[str | None] = []
-        self.asked: dict[str, trio.Event] = {}
 
     async def speak(self, text: str) -> None:
         await self.send(BusTTSSpeakMessage(target="acme", text=text))
@@ -399,10 +351,6 @@ class Assistant(Worker):
     async def on_deactivated(self) -> None:
         await self.speak("deactivated")
 
-    async def on_job_update_requested(self, job: Job) -> None:
-        await job.update({"progress": "half"})
-        self.asked[job.id].set()
-
     @handles(BusFrameMessage, bridge="voice")
     async def on_frame(self, message: BusFrameMessage) -> None:
         answer = BusFrameMessage(
@@ -412,62 +360,6 @@ class Assistant(Worker):
             bridge=message.bridge,
         )
         await self.send(answer)
-
-    @job()
-    async def count(self, job: Job, request: dict[str, Any]) -> dict[str, Any]:
-        for i in range(request["n"]):
-            await job.update({"i": i})
-        return {"counted": request["n"]}
-
-    @job()
-    async def urgent(self, job: Job, request: dict[str, Any] | None) -> dict[str, Any]:
-        await job.update({"u": 1}, urgent=True)
-        return {"urgent": True}
-
-    @job()
-    async def stream(self, job: Job, request: dict[str, Any]) -> None:
-        await job.stream_start({"n": request["n"]})
-        for i in range(request["n"]):
-            await job.stream({"i": i})
-        await job.stream_end({"total": request["n"]})
-
-    @job()
-    async def fail(self, job: Job, request: dict[str, Any] | None) -> None:
-        raise JobFailed("business", response={"why": "business"})
-
-    @job()
-    async def boom(self, job: Job, request: dict[str, Any] | None) -> None:
-        raise ValueError("boom")
-
-    @job()
-    async def sleep(self, job: Job, request: dict[str, Any] | None) -> None:
-        try:
-            await job.update({"asleep": True})
-            await trio.sleep_forever()
-        except trio.Cancelled as error:
-            self.reasons.append(error.reason)
-            raise
-
-    @job()
-    async def echo(self, job: Job, request: dict[str, Any]) -> dict[str, Any]:
-        return request
-
-    @job()
-    async def progress(self, job: Job, request: dict[str, Any] | None) -> dict[str, Any]:
-        asked = self.asked[job.id] = trio.Event()
-        await job.update({"started": True})
-        await asked.wait()
-        return {"done": True}
-
-    @job()
-    async def cancelled(self, job: Job, request: dict[str, Any] | None) -> dict[str, Any]:
-        return {"reasons": self.reasons}
-
-    @job()
-    async def call_back(self, job: Job, request: dict[str, Any] | None) -> dict[str, Any]:
-        async with self.job("acme", "shout", {"text": "hey"}) as pending:
-            events = [[event.type, event.data] async for event in pending]
-        return {"events": events, "response": pending.response}
 
     @job()
     async def hang_up(self, job: Job, request: dict[str, Any]) -> None:
