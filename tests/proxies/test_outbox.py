@@ -252,3 +252,45 @@ def test_a_closed_outbox_takes_nothing(owner: Owner) -> None:
     assert owner.rejected == [(n, "stopped", "") for n in (1, 2, 3, 4)]
     assert owner.released == ["sender"]
     assert (outbox.wait_label(), outbox.movers()) == ("assistant", (False, ()))
+
+
+async def test_a_message_leaves_at_once_when_the_writer_has_nothing_to_do(owner: Owner) -> None:
+    """S-PROXY-5: the first one leaves in its sender's step; those right behind it leave together."""
+    outbox, sent, batches = owner.outbox, list[int](), list[list[int]]()
+
+    def send_now(packed: Packed) -> bool:
+        sent.append(packed.item.n)
+        return True
+
+    async def write() -> None:
+        while True:
+            batches.append(await take(outbox))
+
+    outbox.shortcut(send_now)
+    outbox.put(Data(n=0), 0.0)
+    assert sent == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await trio.testing.wait_all_tasks_blocked()
+        assert batches == [[0]]
+        for n in (1, 2, 3):
+            outbox.put(Data(n=n), 0.0)
+        assert sent == [1]
+        await trio.testing.wait_all_tasks_blocked()
+        assert batches[1:] == [[2, 3]]
+        outbox.put_system(Alarm(n=4))
+        outbox.put(Data(n=5), 0.0)
+        assert sent == [1, 4]
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put(Data(n=6), 0.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (sent, batches[2:]) == ([1, 4, 6], [[5], []])
+        outbox.shortcut(lambda packed: False)
+        outbox.put(Data(n=7), 0.0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert batches[4:] == [[7]]
+        outbox.disconnect()
+        nursery.cancel_scope.cancel()
+    outbox.connect()
+    outbox.put(Data(n=8), 0.0)
+    assert (sent, await take(outbox)) == ([1, 4, 6], [8])

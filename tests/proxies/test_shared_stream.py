@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
@@ -132,3 +134,57 @@ async def test_names() -> None:
         assert peer_name(trio.SocketStream(near)) == "a local socket"
         assert repr(SharedStream(trio.SocketStream(far), 1)) == "<SharedStream a local socket>"
     assert peer_name(trio.SocketStream(near)) == "a peer that has gone"
+
+
+async def sockets(room: int) -> tuple[trio.SocketStream, trio.SocketStream]:
+    """Return two ends of a TCP connection with little room in between."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listener.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, room)
+    client = trio.socket.socket()
+    client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, room)
+    await client.connect(listener.socket.getsockname())
+    server = await listener.accept()
+    await listener.aclose()
+    return trio.SocketStream(client), server
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no files there")
+async def test_what_is_written_at_once_and_what_waits_keep_their_order() -> None:
+    """S-PROXY-5: a piece that went in part is completed before anything else is written."""
+    inner, peer = await sockets(4096)
+    async with inner, peer:
+        stream = SharedStream(inner, 100)
+        sent = received = b""
+        in_part = False
+        while not in_part:
+            piece = b"%06d" % len(sent) * 500
+            assert stream.send_now(piece)
+            sent += piece
+            in_part = stream.unfinished
+        assert not stream.send_now(b"not now")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, b"the end")
+            while len(received) < len(sent) + 7:
+                received += await peer.receive_some()
+        assert received == sent + b"the end"
+        assert not stream.unfinished
+        assert stream.send_now(b"again")
+        assert await peer.receive_some() == b"again"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no files there")
+async def test_nothing_is_written_at_once_where_it_could_do_harm() -> None:
+    """S-PROXY-5: not beside a write, not behind one that was cut, and not on a lost connection."""
+    inner, peer = await sockets(4096)
+    async with inner, peer:
+        stream = SharedStream(inner, 100)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.send_all, bytes(10_000_000))
+                await wait_all_tasks_blocked()
+                assert not stream.send_now(b"beside")
+                scope.cancel()
+        assert not stream.send_now(b"behind")
+    assert not SharedStream(inner, 100).send_now(b"closed")
+    one, _other = memory_stream_pair()
+    assert not SharedStream(one, 100).send_now(b"no socket")

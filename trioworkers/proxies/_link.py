@@ -23,6 +23,9 @@ __all__ = ["Link"]
 WINDOW = 64 * 2**10
 """How many bytes leave in one write at most; one message may exceed it."""
 
+SMALL = 16 * 2**10
+"""How many bytes leave in their sender's step at most; to a bigger message it means little."""
+
 CLOSE_SECONDS = 2.0
 """How long the peer has for its part of an orderly close, and the last messages to leave."""
 
@@ -100,6 +103,7 @@ class Link:
 
     async def _write(self) -> None:
         # Shielded: cut in the middle of a frame, the connection could not be closed in order.
+        self._portal.outbox.shortcut(self._send_now)
         with self._writer:
             while not self._over:
                 await self._send(await self._portal.outbox.take(WINDOW))
@@ -116,6 +120,13 @@ class Link:
                 self._writer.cancel(reason="the link is over")
             else:
                 self._writer.deadline = trio.current_time() + CLOSE_SECONDS
+
+    def _send_now(self, packed: Packed) -> bool:
+        small = len(packed.frame) <= SMALL
+        if not small or self._end is not None or not self._transport.send_now(packed.frame):
+            return False
+        self._portal.left(packed)
+        return True
 
     async def _send(self, packed: Sequence[Packed]) -> None:
         for each in packed:

@@ -7,6 +7,8 @@ As everybody writes whole frames, pongs and close frames fall between ours and n
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -44,6 +46,10 @@ class SharedStream(trio.abc.Stream):
         # Those who wait here are trio-websocket's reader, and the few that send, ping or close.
         self._lock = trio.StrictFIFOLock()
         self._cut = False
+        # The rest of what `send_now` has begun.
+        self._rest = b""
+        # Windows cannot write to sockets as to files.
+        self._direct = sys.platform != "win32" and type(stream) is trio.SocketStream
         self._credit: int | None = receive_limit
         self._sieve = Sieve()
         self._take: Callable[[bytes], None] | None = None
@@ -89,10 +95,32 @@ class SharedStream(trio.abc.Stream):
             if self._cut:
                 raise trio.BrokenResourceError("an earlier write was cut off in the middle")
             self._cut = True
+            if self._rest:
+                data, self._rest = self._rest + data, b""
             await self._stream.send_all(data)
             self._cut = False
         finally:
             self._lock.release()
+
+    def send_now(self, data: bytes) -> bool:
+        """Write without waiting, if that is possible; tell whether it was, at least in part.
+
+        The next write begins with the rest, if there is one.
+        """
+        if not self._direct or self._cut or self._rest or self._lock.locked():
+            return False
+        assert isinstance(self._stream, trio.SocketStream)
+        try:
+            sent = os.write(self._stream.socket.fileno(), data)
+        except OSError:
+            return False  # no room, or the connection is over: the next write will tell
+        self._rest = data[sent:]
+        return True
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of what `send_now` has begun waits to leave."""
+        return bool(self._rest)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a write might go through at once.  A checkpoint."""

@@ -108,6 +108,15 @@ class Transport(ABC):
             LinkClosed: the connection is closed or closing; some of it may have been sent.
         """
 
+    def send_now(self, frame: bytes) -> bool:
+        """Send one binary message if that needs no waiting; tell whether that was done.
+
+        Not while another task is sending.  What is left of a message that went only in part leaves
+        first with the next `send`, which has to follow soon, be it without any frames.
+        """
+        del frame
+        return False
+
     async def ping(self) -> None:
         """Wait for the other side's WebSocket to answer a ping.  A checkpoint; takes any time.
 

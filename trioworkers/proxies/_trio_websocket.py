@@ -137,12 +137,19 @@ class TrioTransport(Transport):
             elif connection.closed:
                 # From here on a close frame has been written, or waits for its turn.
                 raise ConnectionClosed(connection.closed)
-            else:
+            elif frames or self._line.stream.unfinished:
                 mask = connection.is_client
                 data = [binary_frame(frame, mask=mask) for frame in frames]
                 await self._line.stream.send_all(data[0] if len(data) == 1 else b"".join(data))
         except _ENDED as error:
             raise self._ended() from error
+
+    def send_now(self, frame: bytes) -> bool:
+        """Write one message past trio-websocket, if the stream below is ours and has room."""
+        connection = self._connection
+        if self._line is None or connection is None or connection.closed:
+            return False
+        return self._line.stream.send_now(binary_frame(frame, mask=connection.is_client))
 
     async def ping(self) -> None:
         """Wait for a pong."""
