@@ -338,6 +338,23 @@ async def test_deactivating_waits_until_the_link_is_closed(autojump_clock: Any) 
         assert network.attempts == [0, 3]
 
 
+async def test_what_is_sent_while_the_link_is_closed(autojump_clock: Any) -> None:
+    """S-PROXY-9: during the closing handshake a send waits for the next link, and is not lost."""
+    acme = Probe("acme")
+    async with connecting(acme) as (side, network), trio.open_nursery() as nursery:
+        far = await network.far()
+        await far.next()
+        await deactivate(side)
+        await activate(side)
+        await trio.sleep(1)
+        # The server takes its time.
+        nursery.start_soon(acme.send, Note(target="assistant", n=1))
+        far = await network.far()
+        assert trio.current_time() == 2
+        assert (await far.hear(Note)).n == 1
+        assert side.letters.take() == []
+
+
 STOPS = pytest.mark.parametrize("stop", ["deactivate", "end", "cancel", "end of the runner"])
 
 

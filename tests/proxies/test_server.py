@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.jobs import Actor, Alarm, Note, Server
+from tests.jobs import Actor, Alarm, Note, Server, outcome_of
 from tests.proxies.links import Meeting, ours
 from tests.proxies.pairs import KNOWN, Far, LoggedServer, Side, connecting, guarded, served
 from trioworkers import (
@@ -215,6 +215,30 @@ async def test_session_control_behind_a_write(leaves: bool, autojump_clock: Any)
         assert [each.n for each in heard if isinstance(each, Note)] == list(range(len(heard)))
         await side.runner.wait_stopped()
         assert trio.current_time() == 1
+        assert side.proxy.events == ["connected", "disconnected"]
+
+
+async def test_jobs_do_not_wait_for_the_closing_handshake(autojump_clock: Any) -> None:
+    """S-PROXY-3: when this side closes, its jobs fail then, however long the peer takes to agree."""
+    server = Server("assistant")
+    async with served(server) as (side, far), trio.open_nursery() as nursery:
+        await far.announce()
+        await side.runner.registry.wait_ready("acme")
+        outcomes: list[Any] = []
+
+        async def ask() -> None:
+            outcomes.append((await outcome_of(server.ask("acme", "x")), trio.current_time()))
+
+        nursery.start_soon(ask)
+        await far.tell(BusJobRequestMessage, job_id="1", job_name="hang", payload={})
+        await far.hear(BusJobRequestMessage)
+        # One too many, and then it does not read.
+        await far.say(*[b"garbage"] * 33)
+        await side.proxy.wait_stopped()
+        assert trio.current_time() == CLOSE_SECONDS
+        ((error, when),) = outcomes
+        assert "the link to it is lost: 1008 too many unreadable messages" in str(error)
+        assert (when, server.log[0][1]) == (0, 0)
         assert side.proxy.events == ["connected", "disconnected"]
 
 

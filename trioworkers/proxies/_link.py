@@ -33,17 +33,25 @@ CLOSE_SECONDS = 2.0
 class Link:
     """Runs one connection until it is lost or closed."""
 
-    def __init__(self, portal: Portal, transport: Transport, heartbeat: float) -> None:
+    def __init__(
+        self,
+        portal: Portal,
+        transport: Transport,
+        heartbeat: float,
+        on_end: Callable[[LinkClosed], None],
+    ) -> None:
         """Prepare to run.
 
         Args:
             portal: where messages come from and go to.
             transport: the connection, whose handshake is done.
             heartbeat: seconds between two looks at whether the peer is there, and for its answer.
+            on_end: called once, when nothing more can cross; the connection may not be closed yet.
         """
         self._portal = portal
         self._transport = transport
         self._heartbeat = heartbeat
+        self._on_end = on_end
         self._end: LinkClosed | None = None
         self._scope = trio.CancelScope()
         self._writer = trio.CancelScope(shield=True)
@@ -158,14 +166,22 @@ class Link:
         """Close the connection: with a handshake if it is whole, within a bound in any case."""
         end = self._end or LinkClosed(1001, "the proxy was cancelled", "us")
         self._end = end
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
-            if not self._writing and end.by == "us":
-                await self._say_farewell(end)
+        deadline = trio.current_time() + CLOSE_SECONDS
+        if self._closable(end):
+            with trio.CancelScope(shield=True, deadline=deadline):
+                await self._say_farewell()
+        # Not behind the peer's part of the closing handshake, which it may never do.
+        self._on_end(end)
+        if self._closable(end):
+            with trio.CancelScope(shield=True, deadline=deadline):
+                await self._transport.close(end.code, end.reason)
         await self._transport.abort()
 
-    async def _say_farewell(self, end: LinkClosed) -> None:
+    def _closable(self, end: LinkClosed) -> bool:
+        return not self._writing and end.by == "us"
+
+    async def _say_farewell(self) -> None:
         # Such as the cancel that is why the connection is closed.
         if urgent := self._portal.outbox.take_urgent():
             with suppress(LinkClosed):
                 await self._send(urgent)
-        await self._transport.close(end.code, end.reason)

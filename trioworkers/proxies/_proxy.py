@@ -214,19 +214,17 @@ class WebSocketProxy(Worker):
         assert portal is not None
         assert current is not None
         logger.info("proxy %s is connected to %s", self.name, transport.peer)
-        end, failed = LinkClosed(1001, "the proxy was cancelled", "us"), False
+        end = LinkClosed(1001, "the proxy was cancelled", "us")
         try:
             await self._greeted(transport.websocket)
-            self._link = Link(portal, transport, self._heartbeat)
+            self._link = Link(portal, transport, self._heartbeat, self._link_over)
             portal.link(current, self._broadcasts(current.now()))
             end = await self._link.run()
-            failed = self._wanted
         except Exception:
             end = LinkClosed(1011, "the proxy has failed", "us")
             raise
         finally:
             link, self._link = self._link, None
-            portal.unlink(str(end), ended=not failed)
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():
                 if link is None:
@@ -236,6 +234,11 @@ class WebSocketProxy(Worker):
                 await transport.abort()  # noqa: ASYNC102
                 await self._parted(transport.websocket)  # noqa: ASYNC102
         return end
+
+    def _link_over(self, end: LinkClosed) -> None:
+        assert self._portal is not None
+        cancelled = end.by == "us" and end.code == 1001
+        self._portal.unlink(str(end), ended=cancelled or not self._wanted)
 
     def _table(self, local: object) -> MessageSerializer:
         """Return a serializer for what may cross without being named by the user."""
