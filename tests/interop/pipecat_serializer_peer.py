@@ -1,7 +1,8 @@
-"""The other side of test_pipecat_serializer.py: runs in an environment that has pipecat-ai 1.14.0.
+"""A process that has a serializer of Pipecat, or of the package that its workers were before.
 
-Reads JSON lines.  {"make": [module, class, fields]} is answered with what Pipecat's serializer
-writes for such a message; {"echo": text} with what it writes for the message it reads from it.
+Its argument is the module of `JSONMessageSerializer`.  Reads JSON lines.  {"make": [module, class,
+fields]} is answered with what the serializer writes for such a message; {"echo": text} with what it
+writes for the message it reads from it.
 """
 
 # pyright: reportMissingImports=false
@@ -16,8 +17,6 @@ import sys
 from loguru import logger
 
 logger.remove()
-
-from pipecat.bus.serializers import JSONMessageSerializer  # noqa: E402
 
 
 def revive(value):
@@ -45,7 +44,7 @@ def make(module, name, fields):
 
 def main() -> None:
     """Answer each line with one."""
-    serializer = JSONMessageSerializer()
+    serializer = importlib.import_module(sys.argv[1]).JSONMessageSerializer()
     for line in sys.stdin:
         match json.loads(line):
             case {"make": [module, name, fields]}:

@@ -5,13 +5,8 @@ Skipped unless there is an environment with pipecat-ai 1.14.0; `make interop` ma
 
 from __future__ import annotations
 
-import base64
-import enum
-import json
 import random
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,81 +16,33 @@ from hypothesis import strategies as st
 
 import trioworkers.messages as bus
 from tests.interop.peers import PIPECAT, need
+from tests.interop.serializers import Package, SerializerPeer, numbers, serializer_peer
 from tests.wire import samples
 from tests.wire.samples import TextFrame
-from trioworkers._values import WorkerRegistryEntry
 from trioworkers.messages import BusMessage, FrameDirection
 from trioworkers.wire import ForeignMessage, JSONMessageSerializer
 
 need(PIPECAT)
 
-HERE = Path(__file__).parent
 MESSAGES, UI = "pipecat.bus.messages", "pipecat.bus.ui.messages"
-
-
-class Peer:
-    """A process that has Pipecat's serializer."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def ask(self, question: dict[str, Any]) -> dict[str, str]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, str] = json.loads(self._process.stdout.readline())
-        return answer
+PACKAGE = Package(
+    serializers="pipecat.bus.serializers",
+    entry=("pipecat.registry.types", "WorkerRegistryEntry"),
+    status=("pipecat.pipeline.job_context", "JobStatus"),
+)
 
 
 @pytest.fixture(scope="module")
-def peer() -> Iterator[Peer]:
+def peer() -> Iterator[SerializerPeer]:
     """Start the peer."""
-    command = [PIPECAT.python, HERE / "pipecat_serializer_peer.py"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        yield Peer(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait() == 0
+    with serializer_peer(PIPECAT, PACKAGE) as found:
+        yield found
 
 
-def described(value: Any) -> Any:
-    """Say how the peer is to make a value."""
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    if isinstance(value, FrameDirection):
-        return {"enum": ["pipecat.processors.frame_processor", "FrameDirection", value.name]}
-    if isinstance(value, WorkerRegistryEntry):
-        fields = {each.name: getattr(value, each.name) for each in attrs.fields(type(value))}
-        return {"!": ["pipecat.registry.types", "WorkerRegistryEntry", fields]}
-    if isinstance(value, TextFrame):
-        return {"!": ["pipecat.frames.frames", "TextFrame", {"text": value.text}]}
-    if isinstance(value, enum.StrEnum):
-        return {"enum": ["pipecat.pipeline.job_context", type(value).__name__, value.name]}
-    if isinstance(value, dict):
-        return {key: described(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [described(each) for each in value]
-    return value
-
-
-def made_by_the_peer(peer: Peer, message: BusMessage) -> bytes:
+def made_by_the_peer(peer: SerializerPeer, message: BusMessage) -> bytes:
     """Let the peer make the same message and write it."""
-    module = UI if "UI" in type(message).__name__ else MESSAGES
-    fields = {
-        each.name: described(getattr(message, each.name)) for each in attrs.fields(type(message))
-    }
-    answer = peer.ask({"make": [module, type(message).__name__, fields]})
-    assert answer["type"] == type(message).__name__
-    return answer["text"].encode()
-
-
-def numbers(data: bytes) -> dict[str, int]:
-    """Read the two numbers that Pipecat counts."""
-    fields = json.loads(data)["__data__"]
-    return {"message_id": fields["id"], "number": int(fields["name"].rpartition("#")[2])}
+    name = type(message).__name__
+    return peer.made(message, UI if "UI" in name else MESSAGES, name)
 
 
 def messages(cls: type[BusMessage]) -> st.SearchStrategy[Any]:
@@ -112,7 +59,7 @@ WITHOUT_FRAMES = [cls for cls in samples.CROSSING if cls is not bus.BusFrameMess
 
 
 @pytest.mark.parametrize("cls", WITHOUT_FRAMES, ids=lambda cls: cls.__name__)
-def test_both_write_the_same_bytes(peer: Peer, cls: type[BusMessage]) -> None:
+def test_both_write_the_same_bytes(peer: SerializerPeer, cls: type[BusMessage]) -> None:
     """S-PROXY-7: for every type of message, Pipecat and this package write the same bytes."""
 
     @settings(deadline=None, max_examples=15, database=None)
@@ -131,7 +78,7 @@ def test_both_write_the_same_bytes(peer: Peer, cls: type[BusMessage]) -> None:
 
 
 @pytest.mark.parametrize("direction", FrameDirection)
-def test_frames_are_written_the_same(peer: Peer, direction: FrameDirection) -> None:
+def test_frames_are_written_the_same(peer: SerializerPeer, direction: FrameDirection) -> None:
     """S-PROXY-7: a frame that Pipecat wrote is read, and written as the same bytes again."""
     for text in ("", "hello frame", "Grüße \u2603 \U0001f600"):
         original = bus.BusFrameMessage(
@@ -146,7 +93,7 @@ def test_frames_are_written_the_same(peer: Peer, direction: FrameDirection) -> N
         assert peer.ask({"echo": theirs.decode()})["text"] == theirs.decode()
 
 
-def test_flush_progress_is_known(peer: Peer) -> None:
+def test_flush_progress_is_known(peer: SerializerPeer) -> None:
     """S-PROXY-7: the message that only Pipecat has is read as something for the dead letters."""
     fields = {"source": "a", "target": "b", "flush_id": 7}
     written = peer.ask({"make": [MESSAGES, "BusFlushProgressMessage", fields]})["text"]
@@ -155,7 +102,7 @@ def test_flush_progress_is_known(peer: Peer) -> None:
     assert (found.source, found.target) == ("a", "b")
 
 
-def test_speaking_without_a_choice(peer: Peer) -> None:
+def test_speaking_without_a_choice(peer: SerializerPeer) -> None:
     """S-PROXY-7: what we write for no choice is what Pipecat writes for its default."""
     theirs = peer.ask({"make": [MESSAGES, "BusTTSSpeakMessage", {"source": "a", "text": "x"}]})[
         "text"
@@ -164,7 +111,7 @@ def test_speaking_without_a_choice(peer: Peer) -> None:
     assert SERIALIZER.serialize_numbered(ours, **numbers(theirs)) == theirs
 
 
-def test_many_payloads(peer: Peer) -> None:
+def test_many_payloads(peer: SerializerPeer) -> None:
     """S-PROXY-7: large and odd payloads are the same bytes on both sides."""
     chance = random.Random(7)
     rows = [{"id": i, "x": chance.random() * 10 ** chance.randint(-300, 300)} for i in range(500)]

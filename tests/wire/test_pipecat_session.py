@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire import older
 from tests.wire.golden import GOLDEN
 from trioworkers import (
     BusJobResponseMessage,
@@ -109,7 +110,23 @@ def test_the_job_of_an_answer_is_found(session: PipecatSession, message: BusMess
     assert answered_job(broken) == "j-1"
 
 
-def test_the_older_names_of_pipecat_are_answers_too() -> None:
+@pytest.mark.parametrize(("_id", "message", "frame"), older.GOLDEN)
+def test_the_jobs_of_older_answers_are_found(_id: int, message: BusMessage, frame: bytes) -> None:
+    """S-PROXY-4: answers with the older names name their job, and other messages none."""
+    answers = isinstance(message, BusJobResponseMessage | BusJobResponseUrgentMessage)
+    assert answered_job(frame) == answered_job(frame.decode()) == ("t1" if answers else None)
+
+
+def test_each_answer_has_the_field_of_its_own_name() -> None:
+    """S-PROXY-4: what an older answer carries does not stand for the job it is for."""
+    older_one = b'{"__type__":"a.BusTaskResponseMessage","__data__":{"metadata":{"job_id":"x"},'
+    assert answered_job(older_one + b'"task_id":"j"}}') == "j"
+    assert answered_job(older_one + b'"source":"a"}}') is None
+    newer_one = b'{"__type__":"a.BusJobResponseMessage","__data__":{"task_id":"x","job_id":"j"}}'
+    assert answered_job(newer_one) == "j"
+
+
+def test_the_module_of_an_answer_does_not_matter() -> None:
     """S-PROXY-4: the module that a peer gives for the type does not matter."""
     text = {"__type__": "my.own.BusJobResponseMessage", "__data__": {"job_id": "j", "x": 1}}
     frame = json.dumps(text, separators=(",", ":"))
