@@ -23,8 +23,8 @@ SIZES = (0, 1, 125, 126, 127, 300, 65_535, 65_536, LIMIT)
 
 def kind_of(masks: bool) -> tuple[ConnectionType, ConnectionType]:
     """Return what the sender is, and the receiver."""
-    ends = (ConnectionType.CLIENT, ConnectionType.SERVER)
-    return ends if masks else ends[::-1]
+    client, server = ConnectionType.CLIENT, ConnectionType.SERVER
+    return (client, server) if masks else (server, client)
 
 
 class Ear:

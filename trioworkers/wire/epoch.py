@@ -36,9 +36,9 @@ class Sent:
 
     def __init__(self) -> None:
         """Begin at the beginning."""
-        self.next = 1
+        self.next: int = 1
         # The number of the last message that may be sent.
-        self.limit = 0
+        self.limit: int = 0
         # What was sent and not taken, if it is kept: at most as many as there was credit for.
         self.unconfirmed: deque[Any] = deque()
         # What of it is to be sent again.
@@ -79,10 +79,10 @@ class Had:
 
     def __init__(self) -> None:
         """Begin at the beginning."""
-        self.arrived = 0
+        self.arrived: int = 0
         # The sizes of what was not taken yet, and their sum; None where a message was abandoned.
         self.sizes: deque[int | None] = deque()
-        self.held = 0
+        self.held: int = 0
 
     @property
     def taken(self) -> int:
@@ -131,8 +131,8 @@ class Epoch:
         self.had: tuple[Had, Had] = (Had(), Had())
         # Cancels that the other side has not confirmed; bounded by the jobs that are open.
         self.cancels: deque[Cancelled] = deque()
-        self.cancels_sent = 0
-        self.cancels_had = 0
+        self.cancels_sent: int = 0
+        self.cancels_had: int = 0
 
     @property
     def place_sent(self) -> Place:

@@ -85,10 +85,12 @@ class Flow:
         """
         self._lane = lane
         self._limits = limits
-        self.sent = sent
-        self.had = had
+        self.sent: Sent = sent
+        self.had: Had = had
         sent.limit = 0
-        self.byte_limit = self.bytes_sent = self.bytes_had = 0
+        self.byte_limit: int = 0
+        self.bytes_sent: int = 0
+        self.bytes_had: int = 0
         # What the other side was told that it may send.
         self._told: tuple[int, int, int] = (0, 0, 0)
         # What of a large message is still to leave, and what of one has arrived.
