@@ -566,6 +566,8 @@ async def test_p20_a_message_that_is_too_big(role: str) -> None:
         await until(lambda: outcomes)
         assert isinstance(outcomes[0], WorkerGoneError)
         assert "1009" in str(outcomes[0])
+        # Who closes waits for the other end, so that it can read why.
+        await side.far.end.abort()
 
 
 # Connecting
