@@ -155,6 +155,8 @@ class Victim(Probe):
                 asked = await self.next_job()
                 if asked.name == "echo":
                     asked.answer(asked.payload)
+                elif asked.name == "fail":
+                    asked.crash(ValueError("no"))
 
 
 class Bystander(Probe):

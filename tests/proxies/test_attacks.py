@@ -351,6 +351,85 @@ async def test_a_wide_policy_is_no_way_in() -> None:
             await scene.check()
 
 
+FORGERY = "x\nERROR all is lost \x1b[31m\r\u2028"
+
+
+async def test_lines_in_the_log(caplog: Log) -> None:
+    """S-PROXY-4: whatever text a peer gives, it makes no line of its own in the log."""
+    caplog.set_level(logging.INFO, "trioworkers")
+    async with attacked() as scene:
+        async with scene.attacker() as (attacker, victims):
+            await attacker.say(
+                announced(entry("acme"), runner=FORGERY),
+                patched(target=FORGERY),
+                patched(**{FORGERY: 1}),
+                said(FORGERY),
+                FORGERY.encode(),
+                built("BusJobRequestMessage", job_id=FORGERY, job_name=FORGERY, payload={}),
+                built("BusJobRequestMessage", job_id="j", job_name="fail", payload={}),
+                built("BusJobCancelMessage", job_id=FORGERY, reason=FORGERY),
+            )
+            while (await attacker.hear("BusJobResponseMessage"))["status"] != "error":
+                pass
+            await attacker.send(frame(b"\x03\xe8" + FORGERY.encode(), CLOSE))
+            await attacker.until_closed()
+            await attacker.stream.aclose()
+            with trio.fail_after(5):
+                await victims.proxy.wait_stopped()
+        await scene.check()
+    texts = [record.getMessage() for record in caplog.records]
+    assert any("job 'fail' of assistant failed for x" in text for text in texts)
+    assert any("has lost 127.0.0.1" in text and "all is lost" in text for text in texts)
+    assert [text for text in texts if not text.isprintable()] == []
+
+
+async def test_names_that_are_no_jobs() -> None:
+    """S-PROXY-2: only what is marked as a job can be asked for, whatever else the worker has."""
+    async with serving() as listener, connected(listener) as good:
+        async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
+            assert (await knock(stream))[0] == 101
+            attacker = Attacker(stream)
+            for name in [
+                "",
+                "ask",
+                "stop",
+                "on_stop",
+                "fall_over",
+                "__init__",
+                "_node",
+                "ECHO",
+                "x" * 128,
+            ]:
+                with attempt(name):
+                    await attacker.say(
+                        built("BusJobRequestMessage", job_id="j", job_name=name, payload={})
+                    )
+                    answer = await attacker.hear("BusJobResponseMessage")
+                    assert (answer["job_id"], answer["status"]) == ("j", "error")
+                    assert answer["response"]["refused"]
+            await attacker.echo()
+        assert await good.ask("assistant", "echo", {}) == {}
+
+
+async def test_a_flood_does_not_starve_others() -> None:
+    """S-PROXY-5: while one peer sends as fast as it can, others are served in between."""
+    async with attacked() as scene, scene.attacker() as (attacker, _):
+        flood = frame(patched(target="bystander")) * 500
+        async with trio.open_nursery() as nursery:
+
+            async def go_on() -> None:
+                while True:
+                    await attacker.send(flood)
+                    await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(go_on)
+            await scene.check()
+            with trio.fail_after(5):
+                for n in range(20):
+                    assert await scene.good.ask("assistant", "echo", {"n": n}) == {"n": n}
+            nursery.cancel_scope.cancel()
+
+
 # Jobs
 
 

@@ -122,7 +122,7 @@ async def what_is_left(way: Way, listener: ProxyListener) -> dict[str, int]:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=list(WAYS))
 async def test_nothing_is_left(way: Way, caplog: pytest.LogCaptureFixture) -> None:
-    """S-PROXY-1, S-LIFE-11: however sessions begin and end, no object stays behind for each."""
+    """S-PROXY-1: however sessions begin and end, no object stays behind for each."""
     caplog.set_level(logging.CRITICAL, "trioworkers")  # the records would be kept
     token = bearer_token("x") if way is refused else None
     async with serving(max_message_size=65_536, authenticate=token) as listener:

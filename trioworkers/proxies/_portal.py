@@ -39,6 +39,7 @@ from ..wire.pipecat_session import PipecatSession, answered_job
 from ._deliveries import Deliveries
 from ._outbox import Outbox, Packed
 from ._outcomes import outcome_of
+from ._transport import plain
 from .policy import ProxyPolicy
 
 __all__ = ["Portal"]
@@ -269,8 +270,11 @@ class Portal:
 
     # What arrives
 
-    def receive(self, frame: bytes | str) -> None:
+    def receive(self, frame: bytes | str) -> bool:
         """Take one frame from the peer; never waits.
+
+        Returns:
+            Whether it should have taken effect before the next one is taken: it overtakes others.
 
         Raises:
             RemoteWireError: the peer has sent too much that could not be read, or goes on asking
@@ -287,7 +291,7 @@ class Portal:
             self._fail_answered(frame, error)
             if self._session.abused:
                 raise RemoteWireError(f"too many unreadable messages, the last: {error}") from None
-            return
+            return False
         decision = self.policy.inbound(message)
         if not decision:
             self._refuse_inbound(message, decision.reason)
@@ -300,6 +304,7 @@ class Portal:
             self._happened(message)
         else:
             self.deliveries.receive(retargeted(message, decision.receiver), len(frame))
+        return isinstance(message, BusSystemMessage)
 
     def _refuse_inbound(self, message: BusMessage, reason: str) -> None:
         self._bus.dead_letter(message, "refused", self._node.name, reason)
@@ -318,7 +323,7 @@ class Portal:
 
     def _announced(self, message: BusWorkerRegistryMessage) -> None:
         """Enter the remote worker in the registry; whatever the entry says, it is remote."""
-        self._runner = message.runner
+        self._runner = plain(message.runner)
         entry = attrs.evolve(message.workers[0], parent=None)
         if self.name in self._registry:
             self._registry.update(entry)

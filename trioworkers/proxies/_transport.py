@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NoReturn
 
-__all__ = ["LinkClosed", "Transport", "again", "check_offered"]
+__all__ = ["LinkClosed", "Transport", "again", "check_offered", "plain"]
 
 
 class LinkClosed(Exception):
@@ -22,10 +22,15 @@ class LinkClosed(Exception):
         self, code: int = 1006, reason: str = "", by: Literal["peer", "us", "network"] = "network"
     ) -> None:
         """Take the code, the reason and who ended the connection."""
-        super().__init__(f"{code} {reason}".strip() + f", closed by {by}")
+        super().__init__(f"{code} {plain(reason)}".strip() + f", closed by {by}")
         self.code: int = code
         self.reason: str = reason
         self.by: Literal["peer", "us", "network"] = by
+
+
+def plain(text: str) -> str:
+    """Return a peer's text so that it cannot pass for a line of its own in a log."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def again(end: LinkClosed | None) -> LinkClosed:
@@ -81,14 +86,15 @@ class Transport(ABC):
             LinkClosed: there is none any more.
         """
 
-    async def pump(self, take: Callable[[bytes | str], None]) -> NoReturn:
+    async def pump(self, take: Callable[[bytes | str], object]) -> NoReturn:
         """Hand over every message as it comes.  A checkpoint.
 
         `take` is perhaps called by another task, but never after the end of this one, and not
         again once it has raised.  It must not wait.
 
         Args:
-            take: gets the messages, one after the other.
+            take: gets the messages, one after the other.  If it returns something true, others have
+                their turn before the next one.
 
         Raises:
             LinkClosed: there is none any more.
