@@ -137,3 +137,33 @@ async def test_a_mistake_in_take_is_raised(opener: Opener) -> None:
                 with pytest.raises(ZeroDivisionError):
                     await server.pump(take)
         assert taken == [b"first", b"second"]
+
+
+@each_kind
+async def test_others_have_their_turn_where_that_is_asked_for(opener: Opener) -> None:
+    """S-PROXY-5: what has to take effect before the next message gets the time for it."""
+    async with opener() as (client, server):
+        turns = 0
+        seen: list[int] = []
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        def take(message: bytes | str) -> bool:
+            seen.append(turns)
+            if message == b"end":
+                raise RemoteWireError("enough")
+            return True
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(others)
+                nursery.start_soon(client.send, [*FRAMES[60:70], b"end"])
+                with pytest.raises(RemoteWireError):
+                    await server.pump(take)
+                nursery.cancel_scope.cancel()
+        # Who comes first in a pass of the scheduler is random.
+        assert seen[-1] - seen[0] >= 9

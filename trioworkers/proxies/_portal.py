@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
+import trio
 
 from .._requests import Outcome, Request
 from .._routes import Intake
@@ -98,6 +99,8 @@ class Portal:
         self._session = PipecatSession(serializer)
         self._heard: tuple[type[BusMessage], ...] = ()
         self._linked = False
+        # The task that runs the hook of a new connection, before there is a link.
+        self.greeter: trio.lowlevel.Task | None = None
         self._sent = self._received = 0
         # Where the peer's runner says the remote worker is.
         self._runner: str | None = None
@@ -265,8 +268,10 @@ class Portal:
             item.gone(f"the link to it is lost: {detail}" if detail else "its proxy has stopped")
 
     def outbox_movers(self) -> Sequence[Mover]:
-        """Return the proxy's own start, until it has started."""
-        return (self._node,) if self._node.turns is None else ()
+        """Return the proxy's own start, until it has started, or the hook of a new connection."""
+        if self._node.turns is None:
+            return (self._node,)
+        return () if self.greeter is None else (self.greeter,)
 
     # What arrives
 

@@ -52,7 +52,7 @@ class SharedStream(trio.abc.Stream):
         self._direct = sys.platform != "win32" and type(stream) is trio.SocketStream
         self._credit: int | None = receive_limit
         self._sieve = Sieve()
-        self._take: Callable[[bytes], None] | None = None
+        self._take: Callable[[bytes], object] | None = None
         self._limit = -1
         self.returned: int = 0
         self.eof: bool = False
@@ -65,14 +65,15 @@ class SharedStream(trio.abc.Stream):
         """Let any number of bytes in: from now on the frames' own limits hold."""
         self._credit = None
 
-    def divert(self, take: Callable[[bytes], None] | None, limit: int = -1) -> None:
+    def divert(self, take: Callable[[bytes], object] | None, limit: int = -1) -> None:
         """Let messages that come in leave here, instead of going up to trio-websocket.
 
         Only those that are whole binary frames do, and none while a message is on its way through
         trio-websocket: for that, `returned` has to be kept up to date.
 
         Args:
-            take: gets them, in the reader's step; None to let none leave.
+            take: gets them, in the reader's step; None to let none leave.  If it returns something
+                true, others have their turn before the next one.
             limit: the size of the biggest one, in bytes.
         """
         self._take, self._limit = take, limit
@@ -154,8 +155,7 @@ class SharedStream(trio.abc.Stream):
         for number, message in enumerate(messages, 1):
             if self._take is None:
                 break  # the connection is about to be closed, by us
-            self._take(message)
-            if not number % TURN:
+            if self._take(message) or not number % TURN:
                 await trio.lowlevel.checkpoint()
         return rest
 

@@ -94,7 +94,7 @@ class TrioTransport(Transport):
             self._line.stream.returned += 1
         return message
 
-    async def pump(self, take: Callable[[bytes | str], None]) -> NoReturn:
+    async def pump(self, take: Callable[[bytes | str], object]) -> NoReturn:
         """Hand over every message; most of them past trio-websocket, if the stream is ours."""
         if self._line is None:
             await super().pump(take)
@@ -107,12 +107,13 @@ class TrioTransport(Transport):
             stream.divert(None)
             scope.cancel(reason="a message was not taken")
 
-        def take_here(message: bytes) -> None:
+        def take_here(message: bytes) -> object:
             try:
-                take(message)
+                return take(message)
             except RemoteWireError as error:
                 # Not for the reader, which is needed to close the connection in order.
                 fail(error)
+                return None
             except Exception as error:
                 fail(error)
                 raise
