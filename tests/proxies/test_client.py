@@ -15,6 +15,7 @@ from tests.proxies.pairs import KNOWN, LoggedClient, Network, Side, connecting, 
 from tests.proxies.serving import build, serving
 from trioworkers import (
     Backoff,
+    BackpressureDeadlockError,
     BusActivateWorkerMessage,
     BusDataMessage,
     BusDeactivateWorkerMessage,
@@ -29,6 +30,7 @@ from trioworkers import (
     RemoteWireError,
     Restart,
     Worker,
+    WorkersError,
     WorkerState,
     handles,
     message,
@@ -421,6 +423,30 @@ async def test_stopped_in_the_event(stop: str, autojump_clock: Any) -> None:
         assert trio.current_time() == 0
         assert side.proxy.what == ["connected", "disconnected"]
         assert ends[0].code == 1001
+
+
+async def test_an_event_that_waits_for_the_link_it_comes_before(autojump_clock: Any) -> None:
+    """S-PROXY-1, S-MAIL-12: who would wait in on_connected for the far worker is told that it cannot."""
+    told: list[BackpressureDeadlockError] = []
+
+    async def serve(acme: Worker, job: Any, payload: Any) -> None:
+        try:
+            await acme.send(Note(target="assistant", n=1))
+        except BackpressureDeadlockError as error:
+            told.append(error)
+
+    async with connecting(Actor("acme", serve=serve), active=False) as (side, network):
+
+        @side.proxy.event_handler("on_connected")
+        async def greet(proxy: Worker, websocket: Any) -> None:
+            await proxy.ask("acme", "serve")
+
+        await activate(side)
+        await network.far()
+        await settle()
+        assert side.proxy.connected
+        (error,) = told
+        assert "assistant" in error.cycle
 
 
 async def test_an_event_that_deactivates_and_one_that_activates(autojump_clock: Any) -> None:

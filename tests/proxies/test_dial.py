@@ -13,7 +13,13 @@ import trustme
 
 from tests.proxies.links import Meeting, fastapi, ours
 from trioworkers import RemoteWireError
-from trioworkers.proxies._dial import Address, check_headers, open_client_transport, parse_url
+from trioworkers.proxies._dial import (
+    Address,
+    check_headers,
+    open_client_transport,
+    parse_url,
+    shown,
+)
 from trioworkers.proxies._incoming import receive_request
 from trioworkers.proxies._line import Line
 from trioworkers.proxies._transport import LinkClosed
@@ -70,6 +76,8 @@ def test_authorities(address: Address, authority: str) -> None:
         ("ws://host/\r\nX: y", "visible ASCII"),
         ("ws://h\u00f6st/", "visible ASCII"),
         ("ws://host/#part", "fragment"),
+        ("ws://a..b/", "'a..b' is no name"),
+        (f"ws://{'a' * 64}/", "is no name"),
     ],
 )
 def test_urls_that_are_none(url: str, says: str) -> None:
@@ -77,6 +85,14 @@ def test_urls_that_are_none(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         parse_url(url)
     assert repr(url) in str(caught.value)
+
+
+def test_what_is_behind_the_question_mark_is_not_shown() -> None:
+    """S-PROXY-10: a token in a URL is neither in errors nor in logs."""
+    with pytest.raises(ValueError, match=r"url 'ws://host/\?\.\.\.' must have no fragment"):
+        parse_url("ws://host/?token=secret#part")
+    assert shown("ws://host/path?token=secret") == "ws://host/path?..."
+    assert shown("ws://host/path") == "ws://host/path"
 
 
 def test_what_an_url_must_not_be() -> None:

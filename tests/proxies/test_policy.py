@@ -357,3 +357,10 @@ def test_settings_are_checked() -> None:
             ProxyPolicy("a", "b", forward_messages=(bad,))  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"accept: .* is no message class"):
             ProxyPolicy("a", "b", accept=[bad])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("given", [Tick, "Tick", 7, None])
+def test_one_class_is_not_several(given: Any) -> None:
+    """S-PROXY-2: a class without the tuple round it is an error that shows the tuple."""
+    with pytest.raises(TypeError, match=r"forward_messages takes several message classes, such as"):
+        ProxyPolicy("acme", "assistant", forward_messages=given)

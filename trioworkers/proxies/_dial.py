@@ -16,7 +16,7 @@ from ._line import Line
 from ._shared_stream import READ, drop
 from ._trio_websocket import TrioTransport
 
-__all__ = ["Address", "check_headers", "open_client_transport", "parse_url"]
+__all__ = ["Address", "check_headers", "open_client_transport", "parse_url", "shown"]
 
 _PORTS = {"ws": 80, "wss": 443}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -40,6 +40,12 @@ class Address:
         return host if self.port == usual else f"{host}:{self.port}"
 
 
+def shown(url: str) -> str:
+    """Return a URL as logs and errors show it: what is behind its `?` may be secret."""
+    start, mark, _ = url.partition("?")
+    return start + (mark and "?...")
+
+
 def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
     """Take a WebSocket URL apart.
 
@@ -50,23 +56,29 @@ def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {url!r}")
+    said = repr(shown(url))
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError(f"url {url!r} may have visible ASCII characters only: quote the others")
+        raise ValueError(f"url {said} may have visible ASCII characters only: quote the others")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"url {url!r}: {error}") from None
+        raise ValueError(f"url {said}: {error}") from None
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise ValueError(f"url {url!r} must look like ws://host:8765/path or wss://host/path")
+        raise ValueError(f"url {said} must look like ws://host:8765/path or wss://host/path")
     if "@" in parts.netloc:
         # Not shown: it has a password in it.
         raise ValueError("url must not have a user and password in it: use headers=")
     if parts.fragment:
-        raise ValueError(f"url {url!r} must have no fragment: leave out what is behind the '#'")
+        raise ValueError(f"url {said} must have no fragment: leave out what is behind the '#'")
     secure = parts.scheme == "wss"
     if ssl_context is not None and not secure:
-        raise ValueError(f"url {url!r} is not secure, but ssl_context is given: use wss://")
+        raise ValueError(f"url {said} is not secure, but ssl_context is given: use wss://")
+    try:
+        # As the look-up of the name will: no part of it may be empty or too long.
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"url {said}: the host {parts.hostname!r} is no name: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Address(parts.hostname, port or _PORTS[parts.scheme], resource, secure)
 

@@ -216,7 +216,9 @@ class WebSocketProxy(Worker):
         logger.info("proxy %s is connected to %s", self.name, transport.peer)
         end = LinkClosed(1001, "the proxy was cancelled", "us")
         try:
+            portal.greeter = trio.lowlevel.current_task()
             await self._greeted(transport.websocket)
+            portal.greeter = None
             self._link = Link(portal, transport, self._heartbeat, self._link_over)
             portal.link(current, self._broadcasts(current.now()))
             end = await self._link.run()
@@ -224,6 +226,7 @@ class WebSocketProxy(Worker):
             end = LinkClosed(1011, "the proxy has failed", "us")
             raise
         finally:
+            portal.greeter = None
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():

@@ -15,7 +15,7 @@ from .._worker import WorkerEvent
 from ..abc import MessageSerializer
 from ..errors import RemoteWireError
 from ..messages import BusMessage
-from ._dial import check_headers, open_client_transport, parse_url
+from ._dial import check_headers, open_client_transport, parse_url, shown
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
@@ -151,7 +151,7 @@ class WebSocketProxyClient(WebSocketProxy):
             logger.warning(
                 "proxy %s has no connection to %s: %s; trying again in %.3f s",
                 self.name,
-                self._url,
+                shown(self._url),
                 end,
                 delay,
             )
@@ -181,7 +181,7 @@ class WebSocketProxyClient(WebSocketProxy):
                 nursery=nursery,
             )
         seconds = self._handshake_timeout
-        raise RemoteWireError(f"no answer to the handshake with {self._url} for {seconds} s")
+        raise RemoteWireError(f"no answer to the handshake with {shown(self._url)} for {seconds} s")
 
     async def _give_up(self, end: LinkClosed | Exception) -> None:
         if not isinstance(end, LinkClosed):

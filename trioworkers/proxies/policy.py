@@ -184,7 +184,13 @@ def _never(message: BusMessage) -> str | None:
     return None
 
 
+def _shown(given: object) -> str:
+    return given.__name__ if isinstance(given, type) else repr(given)
+
+
 def _classes(what: str, given: Iterable[Any]) -> tuple[type[BusMessage], ...]:
+    if isinstance(given, type | str) or not isinstance(given, Iterable):
+        raise TypeError(f"{what} takes several message classes, such as ({_shown(given)},)")
     classes = tuple(given)
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, BusMessage)):
