@@ -753,3 +753,23 @@ def test_limits_are_checked() -> None:
     short = JSONMessageSerializer(limits=Limits(name_length=4))
     with pytest.raises(LocalWireError, match="at most 4 characters"):
         short.serialize(request())
+
+
+class Shouting(JSONMessageSerializer):
+    """A serializer of a user's own."""
+
+    volume = 1
+
+    def serialize(self, message: BusMessage) -> bytes:
+        return super().serialize(message) + b" " * self.volume
+
+
+def test_a_subclass_stays_what_it_is() -> None:
+    """S-PROXY-7: a proxy that adds types to a serializer keeps what the user has made of it."""
+    serializer = Shouting()
+    serializer.volume = 3
+    more = serializer.including([Everything])
+    assert isinstance(more, Shouting)
+    assert more.volume == 3
+    assert Everything in more.messages
+    assert Everything not in serializer.messages

@@ -26,13 +26,14 @@ Where this side differs from Pipecat on purpose:
 from __future__ import annotations
 
 import binascii
+import copy
 import enum
 import functools
 import itertools
 import json
 import reprlib
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import attrs
 
@@ -72,7 +73,8 @@ class _Format:
         words: Vocabulary,
     ) -> None:
         self.limits = limits
-        self.words = words
+        self.added = words.added
+        self.foreign = words.foreign
         self.frames = frozenset(frames)
         self.table = TypeTable(name_length=limits.name_length, reserved=[_BYTES])
         for value, tag in words.values.items():
@@ -93,6 +95,7 @@ class _Format:
         own = [cls for cls in messages if cls not in PIPECAT.messages and cls not in BASES]
         for cls in own:
             self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
+        self.class_names = {tag: tag.rpartition(".")[2] for tag in self.table.messages}
         self.table.complete([*(c for c in own if not issubclass(c, BusLocalMessage)), *frames])
         self._write = json.JSONEncoder(
             separators=(",", ":"), allow_nan=False, default=self._tagged
@@ -121,13 +124,14 @@ class _Format:
                 "messages=(...) of the serializer"
             )
         shape = self.table.shape(cls)
+        ignored = shape.ignored
         data: dict[str, Any] = {}
-        if "id" in shape.ignored:
+        if "id" in ignored:
             data["id"] = message_id
-        if "name" in shape.ignored:
-            data["name"] = f"{tag.rpartition('.')[2]}#{number}"
-        if added := self.words.added:
-            data |= {key: value for key, value in added if key in shape.ignored}
+        if "name" in ignored:
+            data["name"] = f"{self.class_names[tag]}#{number}"
+        if self.added:
+            data |= {key: value for key, value in self.added if key in ignored}
         shape.take_apart(message, data)
         text = write({_TYPE: tag, _DATA: data}, self._write, self.limits)
         if _has_typed_values(text):
@@ -174,7 +178,7 @@ class _Format:
         return message
 
     def _other(self, tag: str, data: dict[str, Any]) -> BusMessage:
-        if detail := self.words.foreign.get(tag):
+        if detail := self.foreign.get(tag):
             source, target = data.get("source"), data.get("target")
             return ForeignMessage(
                 source=source if isinstance(source, str) else "",
@@ -295,19 +299,23 @@ class JSONMessageSerializer(MessageSerializer):
         """The message classes in the table: the package's own and those that were named."""
         return self._format.table.messages.values()
 
-    def including(self, messages: Iterable[type[BusMessage]]) -> JSONMessageSerializer:
-        """Return a serializer for these classes too, which begins to count from 0.
+    def including(self, messages: Iterable[type[BusMessage]]) -> Self:
+        """Return a copy of this serializer for these classes too, which begins to count from 0.
 
         Raises:
             TypeError, ValueError: as when a serializer is made.
         """
         more = (cls for cls in messages if cls not in self._messages)
-        return JSONMessageSerializer(
+        # A copy, so that a subclass stays what it is.
+        other = copy.copy(self)
+        JSONMessageSerializer.__init__(
+            other,
             messages=(*self._messages, *more),
             frames=self._frames,
             limits=self.limits,
             names=self._names,
         )
+        return other
 
     def serialize(self, message: BusMessage) -> bytes:
         """Return `message` as one JSON text.  Numbers messages as Pipecat does, from 0.
