@@ -42,17 +42,22 @@ ACCEPTABLE = {"OK", "NON-STRICT", "INFORMATIONAL"}
 async def echo(transport: Transport, websocket: Any) -> None:
     """Send back what comes, as text or binary, until the connection is over."""
     send_text = getattr(websocket, "send_text", None) or getattr(websocket, "send_message", None)
-    try:
-        while True:
-            found = await transport.receive()
-            if isinstance(found, bytes):
-                await transport.send([found])
-            else:
-                # Proxies send no text, so transports do not.
-                with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError):
-                    await (send_text or websocket.send)(found)
-    except LinkClosed:
-        pass
+    give, take = trio.open_memory_channel[Any](100_000)
+
+    async def answer() -> None:
+        with suppress(LinkClosed):
+            async for found in take:
+                if isinstance(found, bytes):
+                    await transport.send([found])
+                else:
+                    # Proxies send no text, so transports do not.
+                    with suppress(ConnectionClosed, WebSocketDisconnect, RuntimeError):
+                        await (send_text or websocket.send)(found)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        with give, suppress(LinkClosed):
+            await transport.pump(give.send_nowait)
 
 
 class Echo:
