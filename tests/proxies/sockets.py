@@ -82,6 +82,13 @@ def squeeze(side: Side, size: int = BUFFER) -> None:
         line.stream._stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
+def is_writing(side: Side) -> bool:
+    """Tell whether a part of what a side writes has not left yet."""
+    link: Any = side.proxy._link
+    line = getattr(link._transport, "_line", None)
+    return link._writing or getattr(line and line.stream, "unfinished", False)
+
+
 def squeezed(make_app: Any) -> Server:
     """Make a server under Hypercorn of whose connections the kernel takes little at a time."""
 
