@@ -30,7 +30,6 @@ from trioworkers import (
     RemoteWireError,
     Restart,
     Worker,
-    WorkersError,
     WorkerState,
     handles,
     message,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -59,6 +60,7 @@ _decode: Callable[[str], Any] = json.JSONDecoder(
 ).decode
 
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_STEPS = [(byte == ord("[")) - (byte == ord("]")) for byte in range(256)]
 _NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
 
 
@@ -75,8 +77,8 @@ def _has_more(data: bytes, needle: bytes, limit: int) -> bool:
 def _too_deep(data: bytes, limit: int) -> bool:
     """Tell whether dicts and lists nest deeper than `limit`, without recursion or a loop in Python.
 
-    A text that is not JSON may pass, but never one in which a parser would go deeper than twice
-    the limit before it finds out.
+    A text that is not JSON may pass, but never one in which a parser would go deeper before it
+    finds out: up to there it is JSON.
     """
     if not (_has_more(data, b"[", limit // 2) or _has_more(data, b"{", limit // 2)):
         return False
@@ -85,14 +87,7 @@ def _too_deep(data: bytes, limit: int) -> bool:
     brackets = data.translate(_TO_SQUARE, _NO_BRACKETS).replace(b'""', b"")
     if b'"' in brackets:  # what is left are texts with brackets in them
         brackets = b"".join(brackets.split(b'"')[::2])
-    for _ in range(limit):  # each time round takes the innermost level away
-        outer = brackets.replace(b"[]", b"")
-        if len(outer) == len(brackets) or b"[" * (limit + 1) in outer:
-            break
-        brackets = outer
-    else:
-        return b"[" in brackets
-    return brackets.count(b"[") > limit
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > limit
 
 
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]")
