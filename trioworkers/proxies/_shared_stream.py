@@ -157,6 +157,9 @@ class SharedStream(trio.abc.Stream):
                 break  # the connection is about to be closed, by us
             if self._take(message) or not number % TURN:
                 await trio.lowlevel.checkpoint()
+        if messages:
+            # Whoever got something goes on first: to look into the socket again takes longer.
+            await trio.lowlevel.checkpoint()
         return rest
 
     async def send_eof(self) -> None:
