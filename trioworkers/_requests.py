@@ -258,8 +258,9 @@ class Request:
         label: str | None = None,
         cancellable: bool = True,
         grouped: bool = False,
+        deadline: float | None = None,
     ) -> None:
-        """Make a request of `node`; nothing is sent yet."""
+        """Make a request of `node`, by default with its deadline; nothing is sent yet."""
         context = node.context
         context.job_numbers += 1
         self.id: str = f"{context.job_prefix}-{context.job_numbers}"
@@ -272,7 +273,9 @@ class Request:
         self.label: str | None = label
         self.cancellable: bool = cancellable
         self.grouped: bool = grouped
-        self.deadline: float = min(trio.current_effective_deadline(), _inherited_deadline())
+        if deadline is None:
+            deadline = min(trio.current_effective_deadline(), _inherited_deadline())
+        self.deadline: float = deadline
         self.outcome: Outcome | None = None
         # True once no handler runs for it, nor ever will.
         self.exited: bool = False

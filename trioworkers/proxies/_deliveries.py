@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol, cast
 
 import attrs
@@ -270,6 +271,8 @@ class Deliveries:
             message.job_name or "",
             message.payload,
             box,
+            # The peer does not tell its own; it cancels.
+            deadline=inf,
         )
         request.id = message.job_id
         box.request = request
