@@ -169,6 +169,20 @@ def test_a_large_message_goes_in_units() -> None:
     assert right.arrived == {Lane.SYSTEM: [b"urgent"], Lane.DATA: [large]}
 
 
+def test_a_message_waits_for_the_credit_it_needs() -> None:
+    """PROXY-6: what does not fit into the rest of a window waits whole, and so does what is behind it."""
+    left, right = pair()
+    bodies = [b"%d" % n * 90 for n in range(6)]
+    for body in bodies:
+        left.put(Lane.DATA, body)
+    left.say(right)
+    right.hear()
+    assert right.arrived[Lane.DATA] == bodies[:4]
+    assert left.say(right) == b""
+    settle(left, right)
+    assert right.arrived[Lane.DATA] == bodies
+
+
 def test_meta_crosses() -> None:
     """S-JOB-6: the time left crosses as a duration, counted from when the message leaves."""
     left, right = pair()
