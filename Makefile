@@ -18,6 +18,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PYTHONS ?= python3.11 python3.12 python3.13
+# How many processes share the tests.
+JOBS ?= auto
 PYTEST_ARGS ?=
 
 BIN := .venv/bin
@@ -44,7 +46,7 @@ demo: .venv/cli.stamp
 
 test: .venv/dev.stamp
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@echo 'Coverage of the whole package:'
 	@$(BIN)/coverage report --skip-empty
@@ -66,14 +68,14 @@ interop: .venv/dev.stamp
 	TRIOWORKERS_INTEROP=require $(BIN)/python -m pytest tests/interop $(PYTEST_ARGS)
 
 build: dist
-	.ci/test-wheel $(PYTHON) $(PYTEST_ARGS)
+	.ci/test-wheel $(PYTHON) -n $(JOBS) $(PYTEST_ARGS)
 
 matrix: dist
-	@set -e; for python in $(PYTHONS); do .ci/test-wheel $$python $(PYTEST_ARGS); done
+	@set -e; for python in $(PYTHONS); do .ci/test-wheel $$python -n $(JOBS) $(PYTEST_ARGS); done
 
 lowest: dist
 	$(BIN)/python .ci/lowest.py > dist/lowest.txt
-	PIP_CONSTRAINT=$(CURDIR)/dist/lowest.txt .ci/test-wheel $(PYTHON) $(PYTEST_ARGS)
+	PIP_CONSTRAINT=$(CURDIR)/dist/lowest.txt .ci/test-wheel $(PYTHON) -n $(JOBS) $(PYTEST_ARGS)
 
 .PHONY: dist
 dist: .venv/dev.stamp
