@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 
+from ._values import excerpt
 from .abc import Instrument
 
 __all__ = ["Observers"]
@@ -72,4 +73,6 @@ class Observers:
                 getattr(instrument, hook)(*args)
             except Exception:
                 self.remove(instrument)
-                logger.exception("instrument %r raised in %s and was removed", instrument, hook)
+                logger.exception(
+                    "instrument %s raised in %s and was removed", excerpt(instrument), hook
+                )

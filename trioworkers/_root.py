@@ -6,7 +6,7 @@ import trio
 
 from ._requests import Request
 from ._tree import Context, Node
-from ._values import StopReason
+from ._values import StopReason, errors_text
 from .messages import (
     BusAddWorkerMessage,
     BusCancelMessage,
@@ -56,8 +56,7 @@ class Root(Node):
     def fail(self, errors: list[Exception]) -> None:
         """Cancel everything: nobody handled these errors, and the runner raises them."""
         self.errors.extend(errors)
-        text = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
-        self.stop = StopReason("failed", text, self.name)
+        self.stop = StopReason("failed", errors_text(errors), self.name)
         self.set_cut_off()
         assert self.life is not None
         self.life.cancel(reason="a worker failed")

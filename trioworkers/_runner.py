@@ -21,7 +21,15 @@ from ._signals import FIRST_SIGNAL, SECOND_SIGNAL, stop_signals
 from ._slot import Slot
 from ._supervisor import Supervisor
 from ._tree import Context, Node, leaves
-from ._values import Backoff, Restart, RunnerStatistics, StopReason, Strategy, WorkerState
+from ._values import (
+    Backoff,
+    Restart,
+    RunnerStatistics,
+    StopReason,
+    Strategy,
+    WorkerState,
+    errors_text,
+)
 from ._watchdog import Watchdog, report_stuck
 from ._worker import Worker
 from .abc import Instrument
@@ -468,8 +476,7 @@ class WorkerRunner(Participant):
                 others.append(leaf)
         reason = root.own_stop_reason or StopReason("cancelled", None, self.name)
         if errors:
-            text = "; ".join(f"{type(each).__name__}: {each}" for each in errors)
-            reason = StopReason("failed", text, self.name)
+            reason = StopReason("failed", errors_text(errors), self.name)
         root.stop = reason
         root.nursery = None
         self._state = {

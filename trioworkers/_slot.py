@@ -34,6 +34,8 @@ from ._values import (
     WorkerRegistryEntry,
     WorkerState,
     WorkerStatistics,
+    error_text,
+    errors_text,
 )
 from .errors import SystemLaneFullError, WorkerGoneError
 from .messages import BusWorkerReadyMessage
@@ -243,7 +245,7 @@ class Slot(Address):
                     # letter: the nursery is about to close.
                     self._past, self.turns = turns, None
             except Exception as error:
-                self.stop = StopReason("failed", _text([error]), self.path)
+                self.stop = StopReason("failed", error_text(error), self.path)
                 self.set_cut_off()
                 if self.children:
                     # Shielded, and bounded by the cut-off.
@@ -311,7 +313,7 @@ class Slot(Address):
                     leaf.add_note(f"in worker {self.path}")
                 errors.append(leaf)
         if errors:
-            self.stop = StopReason("failed", _text(errors), self.path)
+            self.stop = StopReason("failed", errors_text(errors), self.path)
             self.set_cut_off()
         return split(error, Exception)[1]
 
@@ -475,7 +477,8 @@ class Slot(Address):
         """Let the worker's `on_worker_failed` handle the failure of a child.
 
         Returns:
-            False if the worker has no such hook, or stops before it could run.
+            False if the worker has no such hook, or stops before it could run, or its system
+            lane is full.
         """
         if self.stopping or not self.worker._hears("on_worker_failed"):
             return False
@@ -486,18 +489,18 @@ class Slot(Address):
             verdict.append(handled)
             settled.set()
 
-        data = WorkerErrorData(child, f"{type(error).__name__}: {error}", error)
-        self.notify(ChildFailed(source=child, target=self.name, data=data, settle=settle))
+        data = WorkerErrorData(child, error_text(error), error)
+        try:
+            self.notify(ChildFailed(source=child, target=self.name, data=data, settle=settle))
+        except SystemLaneFullError:
+            # The hook cannot be asked; that must not cost the child's own error.
+            return False
         await settled.wait()
         return verdict[0]
 
     def start_error(self) -> WorkerGoneError:
         """Return the error for whoever waited for a start that did not come."""
         return WorkerGoneError(self.name, self.gone_text())
-
-
-def _text(errors: Sequence[Exception]) -> str:
-    return "; ".join(f"{type(each).__name__}: {each}" for each in errors)
 
 
 def _worse(rest: BaseException | None, more: BaseException) -> BaseException:

@@ -20,7 +20,7 @@ import trio
 
 from ._slot import Slot
 from ._tree import Context, Node
-from ._values import Backoff, Restart, Strategy
+from ._values import Backoff, Restart, Strategy, error_text
 from ._worker import Worker
 from .errors import RestartIntensityExceeded, WorkerGoneError
 from .messages import BusMessage, BusWorkerErrorMessage, BusWorkerLocalErrorMessage
@@ -195,7 +195,7 @@ class Supervisor:
             logger.error("worker %s failed when it was stopped", child.path, exc_info=errors[0])
 
     def _publish(self, child: Slot, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
+        text = error_text(error)
         message: BusMessage
         if isinstance(self._node, Slot):
             message = BusWorkerLocalErrorMessage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -29,8 +30,11 @@ DeadLetterReason: TypeAlias = Literal[
 
 
 def excerpt(value: object, length: int = 500) -> str:
-    """Show a value in a log line; what a peer sent may be long."""
-    text = repr(value)
+    """Show a value in a log line, whatever its `__repr__` does; what a peer sent may be long."""
+    try:
+        text = repr(value)
+    except Exception as problem:  # noqa: BLE001 - it is user code
+        text = f"<{type(value).__name__} whose repr raises {type(problem).__name__}>"
     return text if len(text) <= length else f"{text[:length]}..."
 
 
@@ -45,6 +49,11 @@ def safe_text(value: object) -> str:
 def error_text(error: BaseException) -> str:
     """Return type and message of an exception on one line, whatever its `__str__` does."""
     return f"{type(error).__name__}: {safe_text(error)}"
+
+
+def errors_text(errors: Iterable[BaseException]) -> str:
+    """Return types and messages of several exceptions on one line."""
+    return "; ".join(error_text(error) for error in errors)
 
 
 class WorkerState(enum.StrEnum):

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ._values import errors_text
 from .messages import JobStatus
 
 __all__ = [
@@ -126,10 +127,9 @@ class RestartIntensityExceeded(WorkersError):
         self, supervisor: str, max_restarts: int, period: float, causes: Sequence[BaseException]
     ) -> None:
         """Name the supervisor, its settings and what made it restart, oldest first."""
-        listed = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
         super().__init__(
             f"{supervisor!r} had to restart children more than {max_restarts} times in {period} s "
-            f"({listed}): mend the cause, or raise max_restarts or period"
+            f"({errors_text(causes)}): mend the cause, or raise max_restarts or period"
         )
         self.supervisor = supervisor
         self.causes: tuple[BaseException, ...] = tuple(causes)

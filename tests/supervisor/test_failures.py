@@ -22,6 +22,7 @@ from trioworkers import (
     Worker,
     WorkerErrorData,
     WorkerRunner,
+    _mailbox,  # the cap is looked up at each message
     handles,
     job,
     message,
@@ -151,6 +152,29 @@ async def test_a_hook_that_raises_does_not_hide_the_failure(autojump_clock: obje
         async with open_runner(Watching(Child("child"), None, fail)) as runner:
             await runner.send(Crash(target="child"))
             await trio.sleep_forever()
+
+
+async def test_a_parent_that_cannot_be_asked_has_not_handled_the_failure(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure that finds the parent's system lane full goes on (S-LIFE-10)."""
+    monkeypatch.setattr(_mailbox, "SYSTEM_LANE_LIMIT", 0)
+    parent = Watching(Child("child"), None, trio.sleep_forever)
+    with pytest.RaisesGroup(ValueError):
+        async with open_runner(parent) as runner:
+            await runner.send(Crash(target="child"))
+            await trio.sleep_forever()
+
+
+async def test_a_child_is_restarted_also_if_its_parent_cannot_be_asked(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full system lane of the parent keeps no child from its restart (S-SUP-3)."""
+    monkeypatch.setattr(_mailbox, "SYSTEM_LANE_LIMIT", 0)
+    async with open_runner(Watching(Child("child"), Restart.PERMANENT)) as runner:
+        await runner.send(Crash(target="child"))
+        await trio.sleep(5)
+        assert await runner.ask("child", "serve") == {}
 
 
 async def test_a_hook_that_is_cut_off_has_not_handled_the_failure(autojump_clock: object) -> None:

@@ -525,6 +525,23 @@ def test_what_a_class_says_is_told_and_bounded() -> None:
     assert len(str(caught.value)) < 1000
 
 
+def test_what_a_class_cannot_say() -> None:
+    """S-PROXY-4: a class that refuses a value by an exception without text is one clear error."""
+
+    class MuteError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def refuse(*_: object) -> None:
+        raise MuteError
+
+    made = attrs.make_class("Even", {"n": attrs.field(type=int, validator=refuse)})
+    serializer = JSONMessageSerializer(frames=[made])
+    data = text(FIELDS | {"payload": {"__type__": "Even", "__data__": {"n": 3}}})
+    with pytest.raises(RemoteWireError, match="MuteError whose text raises RuntimeError"):
+        serializer.deserialize(data)
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=60) | samples.VALUES.map(lambda each: repr(each).encode()))
 def test_garbage_is_refused(data: bytes) -> None:

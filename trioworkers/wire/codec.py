@@ -27,6 +27,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from .._values import error_text, safe_text
 from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusDataMessage, BusLocalMessage, BusMessage, is_message_class, message
 
@@ -167,13 +168,13 @@ def _explain(error: cattrs.ClassValidationError, keys: Mapping[str, str]) -> str
     lines: list[str] = []
     for each, note in noted:
         field = f"field {keys[note.name]!r}"
-        lines.append(f"no {field}" if isinstance(each, KeyError) else f"{field}: {each}")
+        lines.append(f"no {field}" if isinstance(each, KeyError) else f"{field}: {safe_text(each)}")
     for each in others:
         if isinstance(each, cattrs.ForbiddenExtraKeysError):
             extra = sorted(each.extra_fields)
             lines.append(f"unknown fields {reprlib.repr(extra)}")
         else:
-            lines.append(f"{type(each).__name__}: {each}")
+            lines.append(error_text(each))
     # What a class's own validators say may quote a value of any length.
     return "; ".join(line[:_LINE] for line in lines[:3])
 
