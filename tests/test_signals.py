@@ -150,6 +150,72 @@ async def test_counting_is_protected_from_further_signals() -> None:
     assert protected == [False, True]
 
 
+async def start_two(nursery: trio.Nursery, **options: Any) -> tuple[WorkerRunner, WorkerRunner]:
+    """Run two runners that handle signals, side by side."""
+    runners = WorkerRunner("a", **options), WorkerRunner("b", **options)
+    for runner in runners:
+        await runner.add_workers(Actor(f"of-{runner.name}"))
+        await nursery.start(runner.run)
+    return runners
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_runners_in_any_order(first: int) -> None:
+    """S-RUN-3: of two runners, either may stop first: the other handles signals until it stops."""
+    before = signal.getsignal(signal.SIGINT)
+    async with trio.open_nursery() as nursery:
+        runners = await start_two(nursery)
+        await runners[first].end()
+        await runners[first].wait_stopped()
+        await trio.testing.wait_all_tasks_blocked()
+        other = runners[1 - first]
+        assert other.state == "ready"
+        assert signal.getsignal(signal.SIGINT) is not before
+        signal.raise_signal(signal.SIGINT)
+        await other.wait_stopped()
+    assert other.stop_reason == StopReason("ended", "a signal", other.name)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_one_signal_ends_all_runners() -> None:
+    """S-RUN-2: a signal counts for every runner that handles it."""
+    async with trio.open_nursery() as nursery:
+        a, b = await start_two(nursery, handle_sigterm=True)
+        signal.raise_signal(signal.SIGTERM)
+    for runner in (a, b):
+        assert runner.stop_reason == StopReason("ended", "a signal", runner.name)
+
+
+async def test_the_third_for_one_of_two() -> None:
+    """S-RUN-2: the third for one raises KeyboardInterrupt; who came later counts for itself."""
+    before = signal.getsignal(signal.SIGINT)
+    calls: list[str] = []
+    numbers = [signal.SIGINT]
+    with stop_signals(numbers, lambda: calls.append("a ends"), lambda: calls.append("a")):
+        signal.raise_signal(signal.SIGINT)
+        with stop_signals(numbers, lambda: calls.append("b ends"), lambda: calls.append("b")):
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+            assert calls == ["a ends", "a", "b ends", "b"]
+            assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_the_handler_put_back_after_its_time() -> None:
+    """S-RUN-3: if somebody who kept the handler puts it back, Ctrl-C still interrupts."""
+    before = signal.getsignal(signal.SIGINT)
+    with stop_signals([signal.SIGINT], lambda: None, lambda: None):
+        kept = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, kept)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run_in_thread(function: Any, *args: Any) -> None:
     """Run something in a thread that is not trio's, and raise what it raises."""
     problems: list[BaseException] = []
