@@ -57,6 +57,8 @@ class Owner:
         self.let_in: list[Any] = []
         self.on_reject: Callable[[Any], object] = lambda item: None
         self.moving: Sequence[Any] = ()
+        self.admits = False
+        self.admitted: list[Any] = []
 
     def reject(self, item: Any, reason: str) -> None:
         self.rejected.append((item, reason))
@@ -67,6 +69,9 @@ class Owner:
 
     def lane_movers(self) -> Sequence[Any]:
         return self.moving
+
+    def admit(self, request: Any) -> None:
+        self.admitted.append(request)
 
 
 @pytest.fixture
@@ -80,6 +85,13 @@ def make_box(owner: Owner, capacity: int = 2, overflow: Overflow = "wait") -> Ma
     return Mailbox("w", capacity, overflow, owner, owner.released.append)
 
 
+def take(box: Mailbox) -> Any:
+    """Take the head as the turn loop does."""
+    item = box.data.popleft()
+    box.move_up()
+    return item
+
+
 def put_all(box: Mailbox, *items: Any) -> None:
     """Put items that must find room."""
     for item in items:
@@ -91,7 +103,7 @@ def test_first_in_first_out(owner: Owner) -> None:
     box = make_box(owner, 3)
     ticks = [Tick(n=n) for n in range(3)]
     put_all(box, *ticks)
-    assert [box.take() for _ in ticks] == ticks
+    assert [take(box) for _ in ticks] == ticks
     assert owner.rejected == []
 
 
@@ -110,9 +122,9 @@ def test_who_waited_longest_enters_first(owner: Owner) -> None:
     put_all(box, Tick(n=0))
     for n in (1, 2, 3):
         box.wait(f"sender {n}", Tick(n=n))
-    assert box.take() == Tick(n=0)
+    assert take(box) == Tick(n=0)
     assert owner.released == ["sender 1"]
-    assert [box.take().n for _ in range(3)] == [1, 2, 3]
+    assert [take(box).n for _ in range(3)] == [1, 2, 3]
     assert owner.released == ["sender 1", "sender 2", "sender 3"]
 
 
@@ -124,7 +136,7 @@ def test_a_sender_that_gave_up_does_not_enter(owner: Owner) -> None:
     box.wait("two", Tick(n=2))
     assert box.waiting is not None
     del box.waiting["one"]
-    assert [box.take().n for _ in range(2)] == [0, 2]
+    assert [take(box).n for _ in range(2)] == [0, 2]
     assert owner.released == ["two"]
 
 
@@ -194,18 +206,20 @@ def test_activation_waits_where_the_policy_is_to_wait(owner: Owner) -> None:
 # Requests
 
 
-def test_requests_are_counted(owner: Owner) -> None:
-    """The head is told as a request only if it is one; messages before it count as none."""
-    box = make_box(owner, 3)
-    ask = Ask()
+def test_requests_keep_their_places_until_the_owner_admits(owner: Owner) -> None:
+    """Before the worker is ready a request waits; then it is admitted at the head (S-JOB-4)."""
+    box = make_box(owner, 4)
+    asks = [Ask(), Ask(), Ask()]
+    box.put_request(asks[0], 0.0)
+    box.put_request(asks[1], 0.0)
     put_all(box, Tick())
-    assert box.head_request() is None
-    box.put_request(ask, 0.0)
-    assert box.head_request() is None
-    box.take()
-    assert box.head_request() is ask
-    assert box.take() is ask
-    assert box.requests == 0
+    box.put_request(asks[2], 0.0)
+    assert (box.requests, owner.admitted) == (3, [])
+    owner.admits = True
+    box.move_up()
+    assert (box.requests, owner.admitted) == (1, asks[:2])
+    assert take(box) == Tick()
+    assert (box.requests, owner.admitted, len(box.data)) == (0, asks, 0)
 
 
 def test_a_waiting_request_is_counted_when_it_enters(owner: Owner) -> None:
@@ -216,8 +230,55 @@ def test_a_waiting_request_is_counted_when_it_enters(owner: Owner) -> None:
     assert not box.put_request(ask, 0.0)
     box.wait("sender", ask)
     assert box.requests == 0
-    box.take()
-    assert (box.requests, box.head_request()) == (1, ask)
+    take(box)
+    assert (box.requests, list(box.data)) == (1, [ask])
+
+
+def test_a_waiting_request_is_admitted_when_it_enters_at_the_head(owner: Owner) -> None:
+    """A request that had to wait for a lane of one is admitted when that is free (S-JOB-4)."""
+    box = make_box(owner, 1)
+    owner.admits = True
+    ask = Ask()
+    put_all(box, Tick())
+    box.wait("sender", ask)
+    box.wait("other", Tick(n=1))
+    take(box)
+    assert (owner.admitted, list(box.data)) == ([ask], [Tick(n=1)])
+    assert owner.released == ["sender", "other"]
+
+
+def test_a_request_is_admitted_when_the_message_before_it_is_dropped(owner: Owner) -> None:
+    """What a drop brings to the head is admitted in the same step, like any other (S-JOB-4)."""
+    box = make_box(owner, 2, "drop_oldest")
+    owner.admits = True
+    ask = Ask()
+    put_all(box, Tick(n=1))
+    box.put_request(ask, 0.0)
+    # The owner hears of the drop when all is in its place.
+    owner.on_reject = lambda item: owner.admitted.append("told")
+    put_all(box, Tick(n=2))
+    assert owner.rejected == [(Tick(n=1), "overflow")]
+    assert (owner.admitted, box.requests, list(box.data)) == ([ask, "told"], 0, [Tick(n=2)])
+
+
+def test_a_request_is_admitted_when_the_one_before_it_is_removed(owner: Owner) -> None:
+    """A cancelled request makes room for those behind it (S-JOB-4)."""
+    box = make_box(owner, 3)
+    gone, ask = Ask(), Ask()
+    box.put_request(gone, 0.0)
+    box.put_request(ask, 0.0)
+    owner.admits = True
+    box.remove(gone)
+    assert (owner.admitted, box.requests) == ([ask], 0)
+
+
+def test_a_request_in_an_empty_lane_is_admitted(owner: Owner) -> None:
+    """A request that enters at the head does not stay there (S-JOB-4)."""
+    box = make_box(owner)
+    owner.admits = True
+    ask = Ask()
+    assert box.put_request(ask, 0.0)
+    assert (owner.admitted, box.requests, len(box.data)) == ([ask], 0, 0)
 
 
 def test_a_request_can_be_removed(owner: Owner) -> None:
@@ -319,7 +380,7 @@ def test_ending_releases_waiting_senders(owner: Owner) -> None:
     box.close("ending")
     assert owner.released == [1, 3]
     assert owner.rejected == [(Tick(n=1), "ending"), (Tick(n=3), "ending")]
-    assert [box.take(), box.take()] == [Tick(n=0), Tick(n=2)]
+    assert [take(box), take(box)] == [Tick(n=0), Tick(n=2)]
 
 
 def test_stopping_rejects_everything_in_order(owner: Owner) -> None:
@@ -353,7 +414,7 @@ def test_a_mailbox_survives_a_restart(owner: Owner) -> None:
     box.close("ending")
     box.reopen()
     put_all(box, Tick(n=2))
-    assert [box.take().n for _ in range(2)] == [1, 2]
+    assert [take(box).n for _ in range(2)] == [1, 2]
     assert owner.rejected == []
 
 
@@ -480,15 +541,19 @@ class MailboxMachine(RuleBasedStateMachine):
     original_clock: ClassVar[Any] = staticmethod(_clock.slice_clock)
     original_distance = _mailbox._MARK_EVERY
 
-    @initialize(capacity=st.integers(1, 4), overflow=st.sampled_from(OVERFLOWS))
-    def open(self, capacity: int, overflow: Overflow) -> None:
+    @initialize(
+        capacity=st.integers(1, 4), overflow=st.sampled_from(OVERFLOWS), ready=st.booleans()
+    )
+    def open(self, capacity: int, overflow: Overflow, ready: bool) -> None:
         self.owner = Owner()
+        self.owner.admits = ready
         self.box = make_box(self.owner, capacity, overflow)
         self.lane: list[Entered] = []
         self.waiting: dict[int, Any] = {}
         self.alarms: list[Alarm] = []
         self.rejected: list[tuple[Any, str]] = []
         self.released: list[Any] = []
+        self.admitted: list[Any] = []
         self.closed: str | None = None
         self.numbers = iter(range(10**9))
         self.accepted = self.dropped = self.deepest = 0
@@ -519,6 +584,13 @@ class MailboxMachine(RuleBasedStateMachine):
     def _drop_out(self, place: int) -> Any:
         del self.history[self.left + place]
         return self.lane.pop(place).item
+
+    def _move_up(self) -> None:
+        self._hand_over()
+        while self.owner.admits and self.lane and isinstance(self.lane[0].item, Ask):
+            self.admitted.append(self.lane.pop(0).item)
+            self.left += 1
+            self._hand_over()
 
     def _hand_over(self) -> None:
         while self.waiting and len(self.lane) < self.box.capacity:
@@ -561,6 +633,7 @@ class MailboxMachine(RuleBasedStateMachine):
                 self.released.append("consumer")
                 self.box_was_parked = False
             item = oldest
+            self._move_up()
         self.rejected.append((item, "overflow"))
         self.dropped += 1
 
@@ -589,6 +662,8 @@ class MailboxMachine(RuleBasedStateMachine):
         except MailboxFullError:
             found = "raises"
         assert found == expected
+        if isinstance(item, Ask):
+            self._move_up()
         if found == "waits":
             self.box.wait(number, item)
             self.waiting[number] = item
@@ -600,13 +675,23 @@ class MailboxMachine(RuleBasedStateMachine):
             assert self.box.waiting is not None
             del self.box.waiting[ticket]
 
-    @precondition(lambda self: self.lane)
+    @rule()
+    def become_ready(self) -> None:
+        self.owner.admits = True
+        self._move_up()
+        self.box.move_up()
+
+    @rule()
+    def fail(self) -> None:
+        self.owner.admits = False
+
+    @precondition(lambda self: self.lane and not isinstance(self.lane[0].item, Ask))
     @rule()
     def take(self) -> None:
         expected = self.lane.pop(0).item
         self.left += 1
-        assert self.box.take() is expected
-        self._hand_over()
+        assert take(self.box) is expected
+        self._move_up()
 
     @rule(place=st.integers(0, 7))
     def remove(self, place: int) -> None:
@@ -622,7 +707,7 @@ class MailboxMachine(RuleBasedStateMachine):
             self.left += 1
             del self.lane[0]
         assert self.box.remove(ask)
-        self._hand_over()
+        self._move_up()
 
     @rule()
     def alarm(self) -> None:
@@ -687,6 +772,8 @@ class MailboxMachine(RuleBasedStateMachine):
         assert dict(self.box.waiting or {}) == self.waiting
         assert self.owner.rejected == self.rejected
         assert self.owner.released == self.released
+        assert self.owner.admitted == self.admitted
+        assert not (self.owner.admits and self.lane and isinstance(self.lane[0].item, Ask))
         assert self.box.requests == sum(isinstance(each.item, Ask) for each in self.lane)
         assert len(self.lane) <= 2 * self.box.capacity
         assert self.box.ending is (self.closed == "ending")
@@ -731,7 +818,7 @@ def test_the_age_is_exact_to_64_messages(owner: Owner, clock: list[float], backl
         box.put(Tick(), clock[0])
         entered.append(clock[0])
         while len(entered) > backlog:
-            box.take()
+            take(box)
             entered.popleft()
     age = box.statistics(clock[0]).oldest_age
     true_age = clock[0] - entered[0]

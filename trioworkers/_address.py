@@ -217,6 +217,15 @@ class Address(Node):
             return () if turns is None or turns.system_task is None else (turns.system_task,)
         return () if self.starter is None else (self.starter,)
 
+    @property
+    def admits(self) -> bool:
+        """Whether it takes requests now, or they keep their places in the lane."""
+        return self.turns is not None
+
+    def admit(self, request: Request) -> None:
+        """Take an open request that was at the head of the data lane."""
+        self.desk.admit(request)
+
     # As a resource of the wait-for graph: its start
 
     def wait_label(self) -> str:
@@ -257,8 +266,8 @@ class Address(Node):
         if request.job is not None:
             self.desk.cancel(request)
             return
-        if self._box.requests and self._box.remove(request):
-            self.admit_head()
+        if self._box.requests:
+            self._box.remove(request)
         request.finish(request.cancelled())
         request.exit()
 
@@ -269,14 +278,6 @@ class Address(Node):
         return False, (self._box,)
 
     # As the host of the turns and of the job desk
-
-    def admit_head(self) -> None:
-        """Admit the job requests at the head of the data lane."""
-        if self.turns is None:
-            return
-        while self._box.data and (request := self._box.head_request()) is not None:
-            self._box.take()
-            self.desk.admit(request)
 
     def handle_other(self, message: BusMessage) -> Callable[[], Awaitable[None]] | None:
         """Take a message that is in no handler table; return what is left to run for it."""

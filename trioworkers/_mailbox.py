@@ -4,6 +4,9 @@ The data lane is a bounded queue, the system lane has a hard cap.  Items of the 
 messages, or open requests (a job request and what the runtime knows of it).  There is no I/O and
 no waiting here: whoever waits hands in a ticket, and `release` is called with it when its wait is
 over.  In a run a ticket is a parked task and `release` is `trio.lowlevel.reschedule`.
+
+Two things hold whenever an item has left the data lane, and `move_up` makes them so: nobody waits
+for room that there is, and while the owner admits, no request is at the head.
 """
 
 from __future__ import annotations
@@ -50,6 +53,15 @@ class MailboxOwner(Protocol):
 
     def lane_movers(self) -> Sequence[Mover]:
         """Return the tasks that must move before the data lane does."""
+        ...
+
+    @property
+    def admits(self) -> bool:
+        """Whether it takes requests now, or they keep their places in the lane."""
+        ...
+
+    def admit(self, request: Any) -> None:
+        """Take an open request that was at the head of the data lane."""
         ...
 
 
@@ -159,6 +171,7 @@ class Mailbox:
         taken = self.put(request, now)
         if self.data and self.data[-1] is request:
             self.requests += 1
+            self.move_up()
         return taken
 
     def _append(self, item: Any, depth: int, now: float) -> None:
@@ -192,6 +205,7 @@ class Mailbox:
         else:
             # Before the owner hears of the drop: it may send here again.
             self._append(item, depth - 1, now)
+            self.move_up()
             self._drop(oldest)
         return True
 
@@ -225,14 +239,19 @@ class Mailbox:
         """Whether the data lane holds as much as it may."""
         return len(self.data) >= self.capacity
 
-    def take(self) -> Any:
-        """Take the head of the data lane; the longest waiting sender's item enters behind."""
-        item = self.data.popleft()
-        if not isinstance(item, BusMessage):
+    def move_up(self) -> None:
+        """Let what waited behind an item move up, now that this has left the data lane.
+
+        Waiting senders' items enter, and the owner, if it admits, takes the requests at the head.
+        The turn loop, which takes messages from `data` itself, calls this.
+        """
+        self._hand_over()
+        # Looked at anew each time: the owner may send here.
+        while self.requests and self._owner.admits and not isinstance(self.data[0], BusMessage):
+            request = self.data.popleft()
             self.requests -= 1
-        if self.waiting:
-            self.hand_over()
-        return item
+            self._hand_over()
+            self._owner.admit(request)
 
     def wait(self, ticket: Any, item: Any) -> None:
         """Note that `ticket` waits until `item` has entered; `del waiting[ticket]` undoes it."""
@@ -240,7 +259,7 @@ class Mailbox:
             self.waiting = OrderedDict()
         self.waiting[ticket] = item
 
-    def hand_over(self) -> None:
+    def _hand_over(self) -> None:
         """Let waiting senders' items enter while there is room, in the order of waiting."""
         while self.waiting and len(self.data) < self.capacity:
             ticket, item = self.waiting.popitem(last=False)
@@ -249,19 +268,13 @@ class Mailbox:
                 self.requests += 1
             self._release(ticket)
 
-    def head_request(self) -> Any:
-        """Return the head of the data lane if it is an open request, else None."""
-        if self.requests and not isinstance(self.data[0], BusMessage):
-            return self.data[0]
-        return None
-
     def remove(self, request: Any) -> bool:
         """Remove an open request from the data lane; False if it is not there."""
         for place, item in enumerate(self.data):
             if item is request:
                 self._take_out(place)
                 self.requests -= 1
-                self.hand_over()
+                self.move_up()
                 return True
         return False
 

@@ -296,7 +296,7 @@ class Slot(Address):
             self.parent.notice_ready(self.name)
         if self._desk is not None:
             self._desk.resume()
-        self.admit_head()
+        self._box.move_up()
         if self.stop is not None:
             self.turns.begin_ending()
 

@@ -70,10 +70,6 @@ class TurnHost(Protocol):
         """Take a message that is in no table; return what is left to run for it."""
         ...
 
-    def admit_head(self) -> None:
-        """Admit the job requests at the head of the data lane."""
-        ...
-
     def finished_ending(self) -> bool:
         """Take the next step of ending; True when nothing is left to wait for."""
         ...
@@ -251,7 +247,7 @@ class Turns:
             self.in_hand = message
             kind = type(message)
             if (box.waiting or box.requests) and kind not in _SWITCHES:
-                self._move_up()
+                box.move_up()
             if host.active and kind in handlers:
                 await handlers[kind](worker, message)
                 if watchers:
@@ -272,11 +268,6 @@ class Turns:
         self._until = _clock.slice_clock() + SLICE
         self._last = self.handled + SENDS_PER_PASS
 
-    def _move_up(self) -> None:
-        """Let what waited behind the message just taken move up."""
-        self._box.hand_over()
-        self._host.admit_head()
-
     async def _handle_other(self, message: BusMessage) -> None:
         """Handle what is in no table.
 
@@ -284,7 +275,9 @@ class Turns:
         runs after that.
         """
         handle = self._host.handle_other(message)
-        self._move_up()
+        self._box.move_up()
+        # A request is in no table either, and nothing here would answer it.
+        assert isinstance(message, BusMessage)
         if handle is not None:
             await handle()
 
