@@ -12,10 +12,13 @@ from tests.lives import (
     Actor,
     Do,
     DoNow,
+    Guardian,
     Interrupt,
     Tracer,
+    crash,
     forever,
     note,
+    parent_of,
     sleep,
     stubborn,
     until,
@@ -602,19 +605,27 @@ async def test_both_messages_in_hand_of_a_cancelled_worker(autojump_clock: Any) 
 
 
 async def test_handled_messages_are_noticed(autojump_clock: Any) -> None:
-    """An instrument hears of each data message whose handler returned."""
+    """An instrument hears of each data and system message whose handler returned, and no hook's."""
     heard: list[str] = []
 
     class Listener(Tracer):
         def message_handled(self, worker: str, message: Any) -> None:
             heard.append(type(message).__name__)
 
-    async with open_runner(Actor()) as runner:
+    async with open_runner(Guardian("actor", start=parent_of(Actor("child")))) as runner:
         Listener(runner)
-        await runner.send(Do(target="actor"))
+        await runner.send(DoNow(target="actor"))
+        await runner.send(Do(target="actor", act=sleep(1)))
+        await trio.lowlevel.checkpoint()
+        await runner.send(DoNow(target="actor"))
+        await trio.sleep(2)
+        await runner.send(Do(target="child", act=crash))
+        await runner.send(DoNow(target="child", act=crash))
         await trio.sleep(1)
-        assert runner.get_worker("actor") is not None
-    assert heard == ["Do"]
+        guardian = runner.get_worker("actor")
+        assert isinstance(guardian, Guardian)
+        assert guardian.failures
+    assert heard == ["DoNow", "DoNow", "Do"]
 
 
 async def test_system_messages_during_a_system_handler(autojump_clock: Any) -> None:

@@ -29,7 +29,7 @@ from trio.lowlevel import Abort, checkpoint, current_task, wait_task_rescheduled
 
 from . import _clock
 from ._bus import SENDS_PER_PASS, SLICE
-from ._handlers import HandlerTable
+from ._handlers import ChildFailed, HandlerTable, WatchedReady
 from ._mailbox import Mailbox
 from ._observers import Observers
 from ._values import DeadLetterReason
@@ -40,6 +40,8 @@ __all__ = ["TurnHost", "Turns"]
 logger = logging.getLogger("trioworkers")
 
 _NO_SCOPE = nullcontext()
+# What runs a hook, and no handler.
+_NOTICES = (ChildFailed, WatchedReady)
 _SWITCHES = (BusActivateWorkerMessage, BusDeactivateWorkerMessage)
 
 
@@ -298,6 +300,7 @@ class Turns:
     async def _run_system(self) -> None:
         box = self._box
         clock, scope = _clock.slice_clock, self._nursery.cancel_scope
+        watchers = self._host.observers.message_handled
         self.system_task = current_task()
         try:
             while box.system:
@@ -314,6 +317,8 @@ class Turns:
                     if handler.interrupt and self.unwinding is not None:
                         await self._wait_unwound(self.unwinding)
                     await handler.function(self._worker, message)
+                    if watchers and not isinstance(message, _NOTICES):
+                        self._host.observers.notify("message_handled", self._host.name, message)
                 self.system_in_hand = None
                 self.handled += 1
         finally:

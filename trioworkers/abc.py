@@ -94,7 +94,7 @@ class Instrument:
         """Notice that a message was put on the bus."""
 
     def message_handled(self, worker: str, message: BusMessage) -> None:
-        """Notice that a handler returned."""
+        """Notice that the handler of a data or system message returned; no hook, and no job's."""
 
     def job_started(self, worker: str, job_id: str, job: str) -> None:
         """Notice that a job's handler is about to make its first step."""
