@@ -57,6 +57,7 @@ class Slot(Address):
 
     __slots__ = (
         "_begun",
+        "_handled",
         "_noticed",
         "_past",
         "_ready",
@@ -92,6 +93,8 @@ class Slot(Address):
         self._begun = False
         # The turns of this incarnation, once it takes no more of them.
         self._past: Turns | None = None
+        # How many messages the incarnations before this one have handled.
+        self._handled = 0
         self._ready: trio.Event | None = None
         self._stopped: trio.Event | None = None
         self._watched: list[tuple[str, Callable[[Up | Down], None]]] | None = None
@@ -123,18 +126,27 @@ class Slot(Address):
     def statistics(self) -> WorkerStatistics:
         """Return what it has done so far."""
         desk = self._desk
+        turns = self.turns or self._past
         return WorkerStatistics(
             name=self.name,
             state=self.state,
             active=self.active,
             mailbox=self._box.statistics(_clock.slice_clock()),
-            handled=0 if self.turns is None else self.turns.handled,
+            handled=self._handled + (0 if turns is None else turns.handled),
             jobs_running=0 if desk is None else len(desk.running),
             jobs_queued=0 if desk is None else len(desk.queue),
             jobs_served=0 if desk is None else desk.served,
             restarts=self.restarts,
             children=len(self.children),
         )
+
+    def succeed(self, rested: Slot) -> None:
+        """Go on with the counts of a slot that was closed, as its next life."""
+        self.introduced = True
+        self.restarts = rested.restarts
+        self._handled = rested._handled
+        if rested._desk is not None:
+            self.desk.served = rested._desk.served
 
     # Stopping
 
@@ -351,6 +363,7 @@ class Slot(Address):
             child.close()
         turns, self._past = self._past, None
         if turns is not None:
+            self._handled += turns.handled
             lost: DeadLetterReason = "crashed" if errors else "cancelled"
             for message in (turns.in_hand, turns.system_in_hand):
                 if message is not None:

@@ -69,6 +69,8 @@ class Supervisor:
         # All children in the order of starting.  Among them are, as in OTP, transient children
         # that have ended normally: they start again together with their siblings.
         self._order: dict[Slot, None] = {}
+        # The latter, by name.
+        self._resting: dict[str, Slot] = {}
         # Children that are being stopped for the sake of another one, until they have exited.
         self._stopping: dict[Slot, trio.Event] = {}
         self._restart_times: deque[tuple[float, BaseException]] = deque()
@@ -113,13 +115,20 @@ class Supervisor:
                 f"worker {worker.name!r} was added already: make another object for a second worker"
             )
         slot = Slot(worker, source, restart, self._node, self._context)
+        # Who rests under this name gives way; OTP wants a `delete_child` first, which is not here.
+        rested = self._resting.pop(slot.name, None)
+        if rested is not None:
+            self._order.pop(rested, None)
+            self._skip(rested)
         self._order[slot] = None
         return slot
 
     def _close(self, child: Slot, *, rests: bool = False) -> None:
         """Close a child; one that `rests` keeps its place in the order of starting."""
         child.close()
-        if not rests:
+        if rests:
+            self._resting[child.name] = child
+        else:
             self._order.pop(child, None)
 
     async def start(self, slot: Slot) -> None:
@@ -398,9 +407,10 @@ class Supervisor:
 
     def _wake_resting(self, rested: Slot) -> Slot:
         """Give a child that has ended normally a new slot in its old place."""
-        slot = Slot(_make(rested.source), rested.source, rested.restart, self._node, self._context)
-        slot.introduced = True
-        slot.restarts = rested.restarts
+        worker = _make_again(rested)
+        slot = Slot(worker, rested.source, rested.restart, self._node, self._context)
+        slot.succeed(rested)
+        self._resting.pop(rested.name, None)
         self._order = {slot if each is rested else each: None for each in self._order}
         self._rounds[slot] = self._rounds.pop(rested)
         rank = {each.name: place for place, each in enumerate(self._order)}
@@ -413,12 +423,8 @@ class Supervisor:
     def _renew(self, slot: Slot) -> Slot:
         """Give `slot` its next object, if it is a new one each time."""
         if not isinstance(slot.source, Worker):
-            worker = _make(slot.source)
-            if worker.name != slot.name:
-                raise ValueError(
-                    f"the function that makes worker {slot.name!r} made one named {worker.name!r}: "
-                    "it must keep the name"
-                )
+            worker = _make_again(slot)
+            _check_kept(slot, worker)
             slot.employ(worker)
         return slot
 
@@ -490,6 +496,33 @@ def _make(source: Any) -> Worker:
     if not isinstance(worker, Worker):
         raise TypeError(f"expected a Worker, or a function that makes one, not {worker!r}")
     return worker
+
+
+def _make_again(slot: Slot) -> Worker:
+    """Make the object of another life of `slot`."""
+    worker = _make(slot.source)
+    if worker.name != slot.name:
+        raise ValueError(
+            f"the function that makes worker {slot.name!r} made one named {worker.name!r}: "
+            "it must keep the name"
+        )
+    return worker
+
+
+def _check_kept(slot: Slot, worker: Worker) -> None:
+    """Refuse an object whose settings differ where a restart keeps what they are for."""
+    before: Worker = slot.worker
+    for setting, old, new in (
+        ("active", before._initially_active, worker._initially_active),
+        ("mailbox_capacity", before._mailbox_capacity, worker._mailbox_capacity),
+        ("overflow", before._overflow, worker._overflow),
+    ):
+        if new != old:
+            raise ValueError(
+                f"the function that makes worker {slot.name!r} made one with {setting}={new!r}, "
+                f"and before one with {setting}={old!r}: a restart keeps mailbox and activity, so "
+                "it must keep their settings"
+            )
 
 
 def _check_class(source: object) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import trio
 
 from trioworkers import (
     Backoff,
     BusDataMessage,
+    BusSystemMessage,
     Instrument,
+    Job,
     Restart,
     RestartIntensityExceeded,
+    Strategy,
     Worker,
     WorkerErrorData,
     handles,
+    job,
     message,
     open_runner,
 )
@@ -22,6 +29,16 @@ from trioworkers import (
 @message
 class Crash(BusDataMessage):
     """Make the worker fail."""
+
+
+@message
+class Tick(BusDataMessage):
+    """Something to handle."""
+
+
+@message
+class TickNow(BusSystemMessage):
+    """Something to handle at once."""
 
 
 class Restless(Worker):
@@ -40,6 +57,23 @@ class Restless(Worker):
     @handles(Crash)
     async def crash(self, message: Crash) -> None:
         raise ValueError("told to")
+
+
+class Busy(Worker):
+    """Handles and serves, and fails when told to."""
+
+    @handles(Tick)
+    async def tick(self, message: Tick) -> None: ...
+
+    @handles(TickNow)
+    async def tick_now(self, message: TickNow) -> None: ...
+
+    @handles(Crash)
+    async def crash(self, message: Crash) -> None:
+        raise ValueError("told to")
+
+    @job()
+    async def serve(self, job: Job, payload: dict[str, Any]) -> None: ...
 
 
 class Boss(Worker):
@@ -174,3 +208,91 @@ async def test_a_function_that_makes_another_name_fails_the_start(autojump_clock
         await trio.sleep(10)
     assert log == ["alive", "alive"]
     assert "must keep the name" in Parent.errors[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"active": False}, "made one with active=False, and before one with active=True: "),
+        ({"mailbox_capacity": 2}, "mailbox_capacity=2, and before one with mailbox_capacity=256: "),
+        ({"overflow": "refuse"}, "overflow='refuse', and before one with overflow='wait': "),
+    ],
+)
+async def test_a_function_that_makes_other_settings_fails_the_start(
+    settings: dict[str, Any], text: str, autojump_clock: object
+) -> None:
+    """What a restart keeps cannot change with it: that is a failed start, with a reason (S-SUP-1)."""
+    made: Iterator[dict[str, Any]] = iter([{}, settings, {"max_concurrent_jobs": 2}])
+    errors: list[str] = []
+
+    class Child(Worker):
+        def __init__(self) -> None:
+            super().__init__("child", **next(made))
+
+        @handles(Crash)
+        async def crash(self, message: Crash) -> None:
+            raise ValueError("told to")
+
+    class Parent(Boss):
+        async def on_start(self) -> None:
+            await self.add_workers(Child, restart=Restart.PERMANENT)
+
+        async def on_worker_failed(self, data: WorkerErrorData) -> None:
+            errors.append(data.error)
+
+    async with open_runner(Parent(Worker("unused"))) as runner:
+        await runner.send(Crash(target="child"))
+        await trio.sleep(10)
+        assert runner.get_worker("child") is not None
+    assert [text in error for error in errors] == [False, True]
+
+
+async def test_counts_survive_a_restart(autojump_clock: object) -> None:
+    """What a worker has handled and served adds up over its lives, and is known afterwards (S-SUP-4)."""
+    child = Busy("child")
+    async with open_runner(Boss(child)) as runner:
+        for _ in range(2):
+            await runner.send(Tick(target="child"))
+            await runner.send(TickNow(target="child"))
+            await runner.ask("child", "serve")
+            await runner.send(Crash(target="child"))
+            await trio.sleep(1)
+        counts = child.statistics()
+        assert (counts.restarts, counts.handled, counts.jobs_served) == (2, 4, 2)
+        await runner.send(Tick(target="child"))
+        await trio.sleep(1)
+        await runner.end_worker("child")
+        await child.wait_stopped()
+    counts = child.statistics()
+    assert (counts.restarts, counts.handled, counts.jobs_served) == (2, 5, 2)
+
+
+async def test_counts_survive_a_rest(autojump_clock: object) -> None:
+    """A child that has ended and is started with its siblings goes on with its counts (S-SUP-4)."""
+
+    class All(Worker):
+        strategy = Strategy.ONE_FOR_ALL
+
+        async def on_start(self) -> None:
+            await self.add_workers(first, second, restart=Restart.TRANSIENT)
+
+    first, second = Busy("first"), Busy("second")
+    async with open_runner(All("all")) as runner:
+        for worker in (first, second):
+            await runner.send(Tick(target=worker.name))
+        await runner.ask("first", "serve")
+        for worker in (first, second):
+            await worker.stop()
+            await worker.wait_stopped()
+            await trio.sleep(1)
+            if worker is first:
+                await runner.send(Crash(target="second"))
+                await trio.sleep(5)
+        assert runner.get_worker("first") is first
+        await runner.send(Crash(target="first"))
+        await trio.sleep(5)
+        counts = [worker.statistics() for worker in (first, second)]
+    assert [(each.restarts, each.handled, each.jobs_served) for each in counts] == [
+        (2, 1, 1),
+        (2, 1, 0),
+    ]

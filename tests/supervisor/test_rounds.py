@@ -14,10 +14,12 @@ from trioworkers import (
     Backoff,
     BusDataMessage,
     Job,
+    NameTakenError,
     Restart,
     RestartIntensityExceeded,
     Strategy,
     Worker,
+    WorkerErrorData,
     WorkersError,
     handles,
     job,
@@ -288,3 +290,93 @@ async def test_random_failures(seed: int, autojump_clock: MockClock) -> None:
                 runner.send_nowait(what(target=chance.choice("abcd")))
         await trio.sleep(30)
         await _all_answer(parent, "abcd")
+
+
+class Reusing(Worker):
+    """Takes the name of a child that has ended for another one."""
+
+    backoff = Backoff(initial=1, jitter=0)
+
+    async def on_start(self) -> None:
+        await self.add_workers(
+            partial(Child, "a"), partial(Child, "b"), partial(Child, "c"), restart=Restart.TRANSIENT
+        )
+
+
+@pytest.mark.parametrize("again", [Restart.TRANSIENT, None])
+@pytest.mark.parametrize("strategy", GROUPS)
+async def test_a_new_child_takes_the_place_of_one_that_rests(
+    strategy: Strategy, again: Restart | None, autojump_clock: MockClock
+) -> None:
+    """The name of a child that has ended is free, and a restart starts the new one (S-SUP)."""
+    parent = type("Kind", (Reusing,), {"strategy": strategy})("parent")
+    async with open_runner(parent) as runner:
+        await runner.send(Quit(target="b"))
+        await trio.sleep(1)
+        new = Child("b")
+        await parent.add_workers(new, restart=again)
+        await runner.send(Crash(target="a"))
+        await trio.sleep(5)
+        await _all_answer(parent, "abc")
+        assert list(parent.children) == ["a", "c", "b"]
+        assert parent.children["b"] is new
+        assert new.statistics().restarts == (0 if again is None else 1)
+
+
+async def test_a_new_child_in_the_middle_of_a_restart(autojump_clock: MockClock) -> None:
+    """A child added while a restart waits to start one of its name takes its place (S-SUP)."""
+    parent = type("Kind", (Reusing,), {"strategy": Strategy.ONE_FOR_ALL})("parent")
+    async with open_runner(parent) as runner:
+        await runner.send(Quit(target="b"))
+        await trio.sleep(1)
+        await runner.send(Crash(target="a"))
+        await trio.sleep(0.5)
+        new = Child("b")
+        await parent.add_workers(new, restart=Restart.TRANSIENT)
+        await trio.sleep(5)
+        await _all_answer(parent, "abc")
+        assert list(parent.children) == ["a", "c", "b"]
+        assert new.statistics().restarts == 0
+
+
+async def test_a_name_that_stays_taken_keeps_who_rests(autojump_clock: MockClock) -> None:
+    """A child that could not be added takes no place away (S-SUP, S-BUS-5)."""
+    parent = type("Kind", (Reusing,), {"strategy": Strategy.ONE_FOR_ALL})("parent")
+    async with open_runner(parent) as runner:
+        await runner.send(Quit(target="b"))
+        await trio.sleep(1)
+        await runner.add_workers(Child("b"))
+        with pytest.raises(NameTakenError):
+            await parent.add_workers(Child("b"), restart=Restart.TRANSIENT)
+        await runner.end_worker("b")
+        await trio.sleep(1)
+        await runner.send(Crash(target="a"))
+        await trio.sleep(5)
+        await _all_answer(parent, "abc")
+
+
+async def test_a_child_that_rests_must_keep_its_name(autojump_clock: MockClock) -> None:
+    """A function that makes another name for a resting child is a failed start (S-SUP-1)."""
+    names = iter(["a", "z", "a"])
+
+    class Parent(Worker):
+        strategy = Strategy.ONE_FOR_ALL
+
+        async def on_start(self) -> None:
+            await self.add_workers(
+                lambda: Child(next(names)), partial(Child, "b"), restart=Restart.TRANSIENT
+            )
+
+        async def on_worker_failed(self, data: WorkerErrorData) -> None:
+            errors.append(data.error)
+
+    errors: list[str] = []
+    parent = Parent("parent")
+    async with open_runner(parent) as runner:
+        await runner.send(Quit(target="a"))
+        await trio.sleep(1)
+        await runner.send(Crash(target="b"))
+        await trio.sleep(5)
+        await _all_answer(parent, "ab")
+        assert list(parent.children) == ["a", "b"]
+    assert "'a' made one named 'z': it must keep the name" in errors[1]
