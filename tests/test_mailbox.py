@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     consumes,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
 )
@@ -637,15 +638,25 @@ class MailboxMachine(RuleBasedStateMachine):
         self.rejected.append((item, "overflow"))
         self.dropped += 1
 
-    @rule(target=tickets, kind=st.sampled_from(["tick", "activate"]), let_in=st.booleans())
-    def put(self, kind: str, let_in: bool) -> int:
-        number = next(self.numbers)
-        item = Tick(n=number) if kind == "tick" else BusActivateWorkerMessage(args={"n": number})
-        return self._offer(number, item, let_in, self.box.put)
+    @rule(
+        target=tickets,
+        kinds=st.lists(
+            st.sampled_from(["tick", "tick", "tick", "ask", "ask", "activate"]),
+            min_size=1,
+            max_size=6,
+        ),
+        let_in=st.booleans(),
+    )
+    def put(self, kinds: list[str], let_in: bool) -> Any:
+        return multiple(*[self._put(kind, let_in) for kind in kinds])
 
-    @rule(target=tickets, let_in=st.booleans())
-    def ask(self, let_in: bool) -> int:
+    def _put(self, kind: str, let_in: bool) -> int:
         number = next(self.numbers)
+        if kind == "tick":
+            return self._offer(number, Tick(n=number), let_in, self.box.put)
+        if kind == "activate":
+            item = BusActivateWorkerMessage(args={"n": number})
+            return self._offer(number, item, let_in, self.box.put)
         if self.box.full and self.box.overflow != "wait" and self.closed is None:
             return number  # answered "busy" before it comes here
         return self._offer(number, Ask(), let_in, self.box.put_request)
@@ -681,9 +692,9 @@ class MailboxMachine(RuleBasedStateMachine):
         self._move_up()
         self.box.move_up()
 
-    @rule()
-    def fail(self) -> None:
-        self.owner.admits = False
+    @rule(really=st.sampled_from([False, False, True]))
+    def fail(self, really: bool) -> None:
+        self.owner.admits = self.owner.admits and not really
 
     @precondition(lambda self: self.lane and not isinstance(self.lane[0].item, Ask))
     @rule()
@@ -742,9 +753,9 @@ class MailboxMachine(RuleBasedStateMachine):
         self.box.close("ending")
 
     @precondition(lambda self: self.closed != "stopped")
-    @rule(really=st.integers(0, 3))
-    def stop(self, really: int) -> None:
-        if really:
+    @rule(really=st.sampled_from([False] * 9 + [True]))
+    def stop(self, really: bool) -> None:
+        if not really:
             return
         self.closed = "stopped"
         held = [*self.alarms, *(each.item for each in self.lane)]
