@@ -27,7 +27,7 @@ from ._jobs import Job, JobDesk
 from ._mailbox import Mailbox
 from ._observers import Observers
 from ._requests import Request
-from ._tree import Context, Node
+from ._tree import Context, Node, start_task
 from ._turns import Turns
 from ._values import DeadLetterReason, WorkerState
 from ._waits import Mover
@@ -356,9 +356,10 @@ class Address(Node):
         return self.bus.observers
 
     def start_job(self, run: Callable[[Job], Coroutine[Any, Any, None]], job: Job) -> None:
-        """Run `job` in a task of its own."""
+        """Run `job` in a task of its own, in the context of its request."""
         assert self.nursery is not None
-        self.nursery.start_soon(run, job, name=f"job {job.name} of {self.path}")
+        name = f"job {job.name} of {self.path}"
+        start_task(job.request.variables, self.nursery, run, job, name=name)
 
     def job_exited(self) -> None:
         """Take note that a job's task is about to end."""

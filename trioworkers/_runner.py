@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +21,7 @@ from ._root import Root
 from ._signals import FIRST_SIGNAL, SECOND_SIGNAL, stop_signals
 from ._slot import Slot
 from ._supervisor import Supervisor
-from ._tree import Context, Node, leaves
+from ._tree import Context, Node, leaves, start_task
 from ._values import (
     Backoff,
     Restart,
@@ -432,7 +433,9 @@ class WorkerRunner(Participant):
         with life:
             async with trio.open_nursery() as root.nursery:
                 try:
-                    self.registry.open(root.nursery.start_soon)
+                    # A watch belongs to the runner, not to the worker that becomes ready.
+                    variables = contextvars.copy_context()
+                    self.registry.open(partial(start_task, variables, root.nursery))
                     await self._start_roots()
                     self._state = WorkerState.READY
                     for handler in () if root.stopping else self._ready_handlers:

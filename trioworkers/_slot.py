@@ -8,6 +8,7 @@ supervisor is told.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +22,8 @@ from trio.lowlevel import checkpoint_if_cancelled, current_task
 from . import _clock
 from ._address import Address
 from ._handlers import ChildFailed, WatchedReady
-from ._tree import Context, Node, leaves, split
+from ._requests import serving
+from ._tree import Context, Node, leaves, split, start_task
 from ._turns import Turns
 from ._values import (
     DeadLetterReason,
@@ -70,6 +72,7 @@ class Slot(Address):
         "restart",
         "restarts",
         "source",
+        "variables",
     )
 
     def __init__(
@@ -90,6 +93,11 @@ class Slot(Address):
         super().__init__(worker, parent, context)
         self.source = source
         self.restart = restart
+        # The context that each of its lives starts in.
+        self.variables = contextvars.copy_context()
+        if serving.get() is not None:
+            # It outlives the job that adds it.
+            self.variables.run(serving.set, None)
         self._begun = False
         # The turns of this incarnation, once it takes no more of them.
         self._past: Turns | None = None
@@ -144,6 +152,7 @@ class Slot(Address):
         """Go on with the counts of a slot that was closed, as its next life."""
         self.introduced = True
         self.restarts = rested.restarts
+        self.variables = rested.variables
         self._handled = rested._handled
         if rested._desk is not None:
             self.desk.served = rested._desk.served
@@ -217,6 +226,11 @@ class Slot(Address):
             started.set()
 
     # One incarnation
+
+    def spawn(self, nursery: trio.Nursery) -> None:
+        """Make a task for the next incarnation."""
+        self.spawned = True
+        start_task(self.variables, nursery, self.live, name=f"worker {self.path}")
 
     async def live(self) -> None:
         """Live once: start, handle messages until stopped, clean up, tell the supervisor."""

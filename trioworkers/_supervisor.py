@@ -170,9 +170,8 @@ class Supervisor:
 
     def _spawn(self, slot: Slot) -> None:
         assert self._node.nursery is not None
-        slot.spawned = True
         slot.starter = None
-        self._node.nursery.start_soon(slot.live, name=f"worker {slot.path}")
+        slot.spawn(self._node.nursery)
 
     # Exits
 
@@ -500,7 +499,7 @@ def _make(source: Any) -> Worker:
 
 def _make_again(slot: Slot) -> Worker:
     """Make the object of another life of `slot`."""
-    worker = _make(slot.source)
+    worker = slot.variables.copy().run(_make, slot.source)
     if worker.name != slot.name:
         raise ValueError(
             f"the function that makes worker {slot.name!r} made one named {worker.name!r}: "

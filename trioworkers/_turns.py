@@ -32,6 +32,7 @@ from ._bus import SENDS_PER_PASS, SLICE
 from ._handlers import ChildFailed, HandlerTable, WatchedReady
 from ._mailbox import Mailbox
 from ._observers import Observers
+from ._tree import start_task
 from ._values import DeadLetterReason
 from .messages import BusActivateWorkerMessage, BusDeactivateWorkerMessage, BusMessage
 
@@ -153,7 +154,10 @@ class Turns:
             self._interrupt()
         if not self.system_busy:
             self.system_busy = True
-            self._nursery.start_soon(self._run_beside, name=f"system lane of {self._host.path}")
+            name = f"system lane of {self._host.path}"
+            # A copy: the worker's own may be entered already, if this is one of its steps.
+            variables = self.task.context.copy()
+            start_task(variables, self._nursery, self._run_beside, name=name)
 
     def _interrupt(self) -> None:
         if self.unwinding is None and self.turn is not None:
