@@ -301,11 +301,14 @@ class Address(Node):
         return partial(self.worker._call_hook, "on_activated", args)
 
     def _fit(self, args: dict[str, Any] | None) -> Any:
-        wanted = annotated_types(self.worker.__class__.on_activated, 1)[0]
+        return fit_args(args, annotated_types(self.worker.__class__.on_activated, 1)[0])
+
+    def _first_args(self) -> Any:
+        """Return what an incarnation is activated with at its start."""
         try:
-            return fit_args(args, wanted)
+            return self._fit(self.activation_args)
         except _payloads.MisfitError as error:
-            if args is not None:
+            if self.activation_args is not None:
                 raise
             raise TypeError(
                 f"on_activated of {self.path} needs arguments, and there are none: start the "

@@ -328,7 +328,7 @@ class Slot(Address):
 
     def _first_activation(self) -> Callable[[], Awaitable[None]] | None:
         if self.active and self.worker._hears("on_activated"):
-            return partial(self.worker._call_hook, "on_activated", self._fit(self.activation_args))
+            return partial(self.worker._call_hook, "on_activated", self._first_args())
         return None
 
     def _note_errors(self, error: BaseException, errors: list[Exception]) -> BaseException | None:
