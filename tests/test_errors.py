@@ -52,6 +52,13 @@ SAMPLES: list[tuple[Exception, str, dict[str, Any]]] = [
         {"worker": "w", "capacity": 256},
     ),
     (
+        MailboxFullError("w", 1, "drop_oldest", 2),
+        "the mailbox of 'w' is full (2 messages, overflow='drop_oldest', and not even activation "
+        "or deactivation may exceed twice its capacity): send later, raise mailbox_capacity, or "
+        "use overflow='wait'",
+        {"worker": "w", "capacity": 1},
+    ),
+    (
         SystemLaneFullError("w", 9),
         "the system lane of 'w' holds 9 messages, its hard cap: a system handler is stuck, or a "
         "sender uses the system lane for bulk data",

@@ -191,10 +191,20 @@ def test_activation_enters_a_full_lane(owner: Owner, overflow: Overflow) -> None
     """Activation is never dropped; twice the capacity is its bound (S-MAIL-7)."""
     box = make_box(owner, 2, overflow)
     put_all(box, Tick(), Tick(), BusActivateWorkerMessage(), BusActivateWorkerMessage())
-    with pytest.raises(MailboxFullError):
+    text = rf"'w' is full \(4 messages, overflow='{overflow}', and not even activation"
+    with pytest.raises(MailboxFullError, match=text) as caught:
         box.put(BusActivateWorkerMessage(), 0.0)
+    assert caught.value.capacity == 2
     assert len(box.data) == 4
     assert owner.rejected == []
+
+
+def test_a_full_lane_of_one(owner: Owner) -> None:
+    """The error of a full lane tells its real depth, also in proper English (S-MAIL-7)."""
+    box = make_box(owner, 1, "refuse")
+    put_all(box, Tick())
+    with pytest.raises(MailboxFullError, match=r"\(1 message, overflow='refuse'\): send later"):
+        box.put(Tick(), 0.0)
 
 
 def test_activation_waits_where_the_policy_is_to_wait(owner: Owner) -> None:

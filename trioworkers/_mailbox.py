@@ -196,10 +196,10 @@ class Mailbox:
         elif isinstance(item, _NEVER_DROPPED):
             # Twice the capacity is the bound for what no policy may drop.
             if depth >= 2 * self.capacity:
-                raise MailboxFullError(self.name, self.capacity)
+                raise MailboxFullError(self.name, self.capacity, self.overflow, depth)
             self._append(item, depth, now)
         elif self.overflow == "refuse":
-            raise MailboxFullError(self.name, self.capacity)
+            raise MailboxFullError(self.name, self.capacity, self.overflow, depth)
         elif self.overflow == "drop_newest" or (oldest := self._take_oldest()) is None:
             self._drop(item)
         else:

@@ -83,12 +83,18 @@ class NameTakenError(WorkersError):
 
 
 class MailboxFullError(WorkersError):
-    """The data lane is full and its overflow policy is to refuse."""
+    """The data lane is full: it refuses; or twice so, for an activation, which is never dropped."""
 
-    def __init__(self, worker: str, capacity: int) -> None:
-        """Name the worker and how many messages its lane holds."""
+    def __init__(
+        self, worker: str, capacity: int, overflow: str = "refuse", held: int | None = None
+    ) -> None:
+        """Name the worker, its capacity and policy, and how many messages its lane holds."""
+        held = capacity if held is None else held
+        what = f"{held} message{'s' * (held != 1)}, overflow={overflow!r}"
+        if held >= 2 * capacity:
+            what += ", and not even activation or deactivation may exceed twice its capacity"
         super().__init__(
-            f"the mailbox of {worker!r} is full ({capacity} messages, overflow='refuse'): "
+            f"the mailbox of {worker!r} is full ({what}): "
             "send later, raise mailbox_capacity, or use overflow='wait'"
         )
         self.worker = worker
