@@ -214,6 +214,13 @@ def test_what_is_raised_to_answer_is_no_error_of_ours() -> None:
     assert not issubclass(JobFailed, WorkersError)
 
 
+@pytest.mark.parametrize("response", [5, "text", [1], {1}])
+def test_job_failed_takes_a_dict(response: Any) -> None:
+    """What goes to the requester is a dict or nothing; anything else is refused at once."""
+    with pytest.raises(TypeError, match="response must be a dict or None, not "):
+        JobFailed("why", response=response)
+
+
 def test_trio_has_the_other_words() -> None:
     """Where trio has the word there is none here."""
     for name in ("WouldBlock", "TooSlowError", "ClosedResourceError", "BusyResourceError"):

@@ -187,6 +187,20 @@ async def test_odd_exceptions_are_outcomes(error: Exception, problem: str, autoj
         assert "a" in runner.registry
 
 
+async def test_a_handler_has_no_scope_of_its_desk(autojump_clock) -> None:
+    """S-JOB-3: what a handler is given has no scope to cancel, which would leave no true outcome."""
+    found: list[str] = []
+
+    async def serve(*args: Any) -> None:
+        (given,) = (each for each in args if isinstance(each, Job))
+        public = [name for name in dir(given) if not name.startswith("_")]
+        found.extend(name for name in public if isinstance(getattr(given, name), trio.CancelScope))
+
+    async with open_runner(Actor("a", serve=serve), Server()) as runner:
+        await runner.ask("a", "serve")
+    assert found == []
+
+
 class OddGroup(BaseExceptionGroup):
     """Stays a BaseExceptionGroup, whatever is in it."""
 

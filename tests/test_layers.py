@@ -42,6 +42,8 @@ RE_EXPORTED = range(6)
 # Imports upwards that only a type checker follows: (importer, imported) -> reason.
 UPWARDS_FOR_TYPES: dict[tuple[str, str], str] = {
     ("_values", "messages"): "a dead letter holds a message, a message's base holds values",
+    ("_tree", "_runner"): "the runner is in what all nodes share",
+    ("_worker", "_runner"): "`worker.runner` has a type",
 }
 
 # The lowest two storeys do no I/O and know no time: clocks, ids and chance are passed in.

@@ -251,9 +251,9 @@ async def test_a_class_in_the_place_of_a_worker() -> None:
     """S-SUP-1: a class that needs arguments is refused with what to pass; one that needs none is used."""
     for bad in (Planned, dict):
         with pytest.raises(TypeError, match="expected a Worker, "):
-            await WorkerRunner(handle_sigint=False).add_workers(bad)
+            await WorkerRunner(handle_sigint=False).add_workers(bad)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"not the class Planned: .* as Planned\('a-name'\)"):
-        async with open_runner(Planned):
+        async with open_runner(Planned):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             pass
     async with open_runner(NeedsNoName) as runner:
         assert set(runner.children) == {"by-class"}

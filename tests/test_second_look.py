@@ -197,11 +197,12 @@ async def test_adding_by_message_while_the_runner_ends() -> None:
     assert runner.stop_reason.kind == "ended"
 
 
-async def test_a_deadline_of_the_wrong_type() -> None:
+@pytest.mark.parametrize(("bad", "shown"), [("5", "'5'"), (True, "True"), ([], r"\[\]")])
+async def test_a_deadline_of_the_wrong_type(bad: Any, shown: str) -> None:
     """A deadline that is no number is named, and what to pass (S-RUN)."""
     async with open_runner(Server("server")) as runner:
-        with pytest.raises(TypeError, match="deadline must be seconds or None, not '5'"):
-            await runner.end(deadline="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        with pytest.raises(TypeError, match=f"deadline must be seconds or None, not {shown}"):
+            await runner.end(deadline=bad)
 
 
 async def test_payloads_in_the_place_of_names() -> None:

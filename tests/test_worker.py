@@ -29,6 +29,7 @@ from trioworkers import (
         ({"mailbox_capacity": 0}, ValueError, "mailbox_capacity must be at least 1"),
         ({"mailbox_capacity": "9"}, TypeError, "mailbox_capacity must be an int"),
         ({"max_concurrent_jobs": True}, TypeError, "max_concurrent_jobs must be an int"),
+        ({"active": "no"}, TypeError, "active must be a bool, not 'no'"),
         ({"overflow": "panic"}, ValueError, "overflow must be one of wait, refuse"),
     ],
 )

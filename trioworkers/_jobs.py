@@ -52,6 +52,7 @@ class Job:
     """
 
     __slots__ = (
+        "_scope",
         "_streamed",
         "deadline",
         "handler",
@@ -60,7 +61,6 @@ class Job:
         "payload",
         "request",
         "requester",
-        "scope",
         "task",
     )
 
@@ -72,7 +72,8 @@ class Job:
         self.deadline: float = request.deadline
         self.payload: Any = payload
         self.handler: JobHandler = handler
-        self.scope: trio.CancelScope = trio.CancelScope()
+        # Only its desk cancels it: it has to know who did, and why.
+        self._scope: trio.CancelScope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
         self.request: Request = request
         self._streamed: Any = _NO_STREAM
@@ -277,7 +278,7 @@ class JobDesk:
             # Errors are caught outside the job's own scope: it filters its cancellation out of
             # an exception group first.
             try:
-                with job.scope:
+                with job._scope:
                     if request.cancelled_by is None:
                         returned = await job.handler.function(self._host.worker, job, job.payload)
                         request.finish(Outcome(JobStatus.COMPLETED, job.response(returned)))
@@ -320,7 +321,7 @@ class JobDesk:
         job = self.running.get(request)
         if job is not None:
             reason = request.cancelled_by[0] if request.cancelled_by else None
-            job.scope.cancel(reason=reason)
+            job._scope.cancel(reason=reason)
         else:
             self.queue.remove(request)
             request.finish(request.cancelled())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
 
 import trio
 from trio.lowlevel import current_task
@@ -13,6 +12,7 @@ from ._bus import LocalBus
 from ._runner import WorkerRunner, check_trio
 from ._tree import leaves, split
 from ._values import Strategy
+from ._worker import WorkerSource
 
 __all__ = ["open_runner"]
 
@@ -20,7 +20,7 @@ __all__ = ["open_runner"]
 class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
     """The runner in a task beside the block, so that only a crash reaches the block."""
 
-    def __init__(self, runner: WorkerRunner, workers: tuple[Any, ...]) -> None:
+    def __init__(self, runner: WorkerRunner, workers: tuple[WorkerSource, ...]) -> None:
         self._runner = runner
         self._workers = workers
         self._manager: AbstractAsyncContextManager[trio.Nursery]
@@ -113,7 +113,7 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
 
 
 def open_runner(
-    *workers: Any,
+    *workers: WorkerSource,
     name: str | None = None,
     bus: LocalBus | None = None,
     end_deadline: float = 30.0,

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import trio
 
@@ -32,7 +32,7 @@ from ._values import (
     errors_text,
 )
 from ._watchdog import Watchdog, report_stuck
-from ._worker import Worker
+from ._worker import Worker, WorkerSource
 from .abc import Instrument
 from .messages import (
     check_name,
@@ -236,7 +236,7 @@ class WorkerRunner(Participant):
 
     # Workers
 
-    async def add_workers(self, *workers: Any, restart: Restart | None = None) -> None:
+    async def add_workers(self, *workers: WorkerSource, restart: Restart | None = None) -> None:
         """Add root workers; while running, wait until every one is ready, one after the other.
 
         A checkpoint.

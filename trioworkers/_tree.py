@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 import trio
@@ -21,6 +21,9 @@ import trio
 from ._bus import LocalBus
 from ._registry import Registry
 from ._values import Restart, StopReason
+
+if TYPE_CHECKING:
+    from ._runner import WorkerRunner
 
 __all__ = ["Context", "Node", "Supervision", "leaves", "split", "start_task"]
 
@@ -53,7 +56,7 @@ class Supervision(Protocol):
 class Context:
     """What all nodes of one runner share."""
 
-    runner: Any
+    runner: WorkerRunner
     bus: LocalBus
     registry: Registry
     cancel_grace: float
@@ -77,7 +80,7 @@ class Context:
         """
         if deadline is None:
             return self.end_deadline
-        if not isinstance(deadline, int | float):
+        if isinstance(deadline, bool) or not isinstance(deadline, int | float):
             raise TypeError(f"deadline must be seconds or None, not {deadline!r}")
         if not deadline >= 0:
             raise ValueError(f"deadline must not be negative, and is {deadline!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import trio
 
@@ -37,7 +37,10 @@ from .messages import (
     check_name,
 )
 
-__all__ = ["Worker", "WorkerEvent"]
+if TYPE_CHECKING:
+    from ._runner import WorkerRunner
+
+__all__ = ["Worker", "WorkerEvent", "WorkerSource"]
 
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
@@ -124,6 +127,8 @@ class Worker(_Placed, Participant):
             ValueError: an argument has an impossible value.
         """
         self.name = check_name(name)
+        if not isinstance(active, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"active must be a bool, not {active!r}")
         self._starts_active = active
         self._mailbox_capacity = _positive(mailbox_capacity, "mailbox_capacity")
         self._max_concurrent_jobs = _positive(max_concurrent_jobs, "max_concurrent_jobs")
@@ -280,8 +285,8 @@ class Worker(_Placed, Participant):
         return self._node.context.registry
 
     @property
-    def runner(self) -> Any:
-        """The `WorkerRunner` it belongs to."""
+    def runner(self) -> WorkerRunner:
+        """The runner it belongs to."""
         return self._node.context.runner
 
     @property
@@ -308,7 +313,7 @@ class Worker(_Placed, Participant):
 
     # Other workers
 
-    async def add_workers(self, *workers: Any, restart: Restart | None = None) -> None:
+    async def add_workers(self, *workers: WorkerSource, restart: Restart | None = None) -> None:
         """Add children and wait until every one is ready, one after the other.
 
         A checkpoint.
@@ -438,6 +443,9 @@ class Worker(_Placed, Participant):
 
 
 Worker._handler_table = _handlers.collect(Worker)
+
+WorkerSource: TypeAlias = Worker | Callable[[], Worker]
+"""What is added: a worker, or a function that makes one."""
 
 
 def _positive(value: object, what: str) -> int:

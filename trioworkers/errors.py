@@ -150,7 +150,7 @@ class JobFailed(Exception):
 
     Args:
         reason: one line for the requester.
-        response: data for the requester, as a response would be.
+        response: data for the requester, a dict.
     """
 
     # For a subclass whose constructor does not call this one.
@@ -158,7 +158,13 @@ class JobFailed(Exception):
     response: dict[str, Any] | None = None
 
     def __init__(self, reason: str = "", response: dict[str, Any] | None = None) -> None:
-        """Take the reason and the data that go to the requester."""
+        """Take the reason and the data that go to the requester.
+
+        Raises:
+            TypeError: `response` is no dict.
+        """
+        if response is not None and not isinstance(response, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"response must be a dict or None, not {response!r}")
         super().__init__(reason)
         self.reason = reason
         self.response = response
