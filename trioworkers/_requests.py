@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from math import inf
 from typing import Any, Protocol
 
@@ -278,7 +278,7 @@ class Request:
             deadline = min(trio.current_effective_deadline(), _inherited_deadline())
         self.deadline: float = deadline
         # The handler's: whoever starts its task later, what they have set is not for it.
-        self.variables = copy_context()
+        self.variables: Context = copy_context()
         self.outcome: Outcome | None = None
         # True once no handler runs for it, nor ever will.
         self.exited: bool = False
