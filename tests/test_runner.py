@@ -20,6 +20,7 @@ from trioworkers import (
     StopReason,
     Worker,
     WorkerRunner,
+    WorkerState,
     open_runner,
 )
 
@@ -168,6 +169,69 @@ async def test_on_ready_of_a_runner_that_stops(autojump_clock: Any, runner: Any)
     await runner.add_workers(Actor(start=lambda _: runner.end("enough")))
     assert (await runner.run()).reason == "enough"
     assert not ready
+
+
+@pytest.mark.parametrize("how", ["end", "cancel"])
+async def test_a_long_on_ready_handler(autojump_clock: Any, runner: Any, how: str) -> None:
+    """S-RUN-1: it does not hold up an end or a cancel, and none is called after it."""
+    log: list[Any] = []
+
+    @runner.event_handler("on_ready")
+    async def forever(_runner: WorkerRunner) -> None:
+        log.append("ready")
+        try:
+            await trio.sleep_forever()
+        finally:
+            log.append(("cut", trio.current_time()))
+
+    runner.event_handler("on_ready")(note(log, "never"))
+    await runner.add_workers(Actor(stop=note(log, "stop")))
+    results: list[Any] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_in, nursery, runner, results)
+        await trio.sleep(1)
+        assert runner.state is WorkerState.READY
+        began = trio.current_time()
+        await getattr(runner, how)("enough")
+        await runner.wait_stopped()
+    kind: Any = "ended" if how == "end" else "cancelled"
+    assert results == [StopReason(kind, "enough", "runner")]
+    assert sorted(log, key=str) == [("cut", began), "ready", "stop"]
+    assert trio.current_time() == began
+
+
+async def test_an_on_ready_handler_that_ends_the_runner(autojump_clock: Any, runner: Any) -> None:
+    """S-RUN-1: it finishes its step, and is cancelled at its next checkpoint."""
+    log: list[Any] = []
+
+    @runner.event_handler("on_ready")
+    async def end(which: WorkerRunner) -> None:
+        await which.end("enough")
+        log.append("told")
+        await trio.sleep(1)
+        log.append("never")
+
+    runner.event_handler("on_ready")(note(log, "never"))
+    await runner.add_workers(Actor())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(runner.run)
+    assert log == ["told"]
+    assert runner.stop_reason == StopReason("ended", "enough", "runner")
+
+
+async def test_auto_end_waits_for_on_ready(autojump_clock: Any, runner: Any) -> None:
+    """S-RUN-1, S-RUN-5: what a handler of on_ready has begun it finishes, without workers too."""
+    log: list[Any] = []
+
+    @runner.event_handler("on_ready")
+    async def work(which: WorkerRunner) -> None:
+        await which.end_worker("actor")
+        await trio.sleep(1)
+        log.append("done")
+
+    await runner.add_workers(Actor())
+    assert (await runner.run()).reason == "the last worker has stopped"
+    assert log == ["done"]
 
 
 async def test_an_on_ready_handler_that_raises(autojump_clock: Any, runner: Any) -> None:

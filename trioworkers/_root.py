@@ -21,7 +21,7 @@ __all__ = ["Root"]
 class Root(Node):
     """The node above the root workers, and what is behind the runner's name on the bus."""
 
-    __slots__ = ("changed", "errors", "registry")
+    __slots__ = ("changed", "errors", "registry", "telling")
 
     mailbox = None
 
@@ -30,10 +30,14 @@ class Root(Node):
         super().__init__(name, None, context)
         self.errors: list[Exception] = []
         self.changed = trio.Event()
+        # Round the handlers of `on_ready`, while they run.
+        self.telling: trio.CancelScope | None = None
 
     def end(self, reason: str | None, seconds: float, path: str) -> None:
         """Begin to end everything; cancel after `seconds`."""
         self.note_end(reason, trio.current_time() + seconds, path)
+        if self.telling is not None:
+            self.telling.cancel(reason=reason)
         self.changed.set()
 
     def cancel(self, reason: str | None, path: str) -> None:

@@ -217,6 +217,8 @@ class WorkerRunner(Participant):
     def event_handler(self, event: RunnerEvent) -> Callable[[H], H]:
         """Add a handler: `on_ready` is called with the runner when every root is ready.
 
+        Handlers run beside the workers, in order of adding; an end of the runner cancels them.
+
         Returns:
             A decorator for `async def handler(runner)`, which returns the handler itself.
 
@@ -438,16 +440,34 @@ class WorkerRunner(Participant):
                     self.registry.open(partial(start_task, variables, root.nursery))
                     await self._start_roots()
                     self._state = WorkerState.READY
-                    for handler in () if root.stopping else self._ready_handlers:
-                        await handler(self)
-                    self._announced = True
-                    task_status.started(self)
+                    if self._ready_handlers and not root.stopping:
+                        root.telling = trio.CancelScope()
+                        name = f"on_ready of {self.name}"
+                        root.nursery.start_soon(self._tell_ready, task_status, name=name)
+                    else:
+                        self._announce(task_status)
                     await self._until_ended(auto_end)
                 except BaseException as error:
                     # Now and not when all workers have unwound: the cut-off counts from here.
                     root.cancelled_from_outside(error)
                     raise
                 root.nursery.cancel_scope.cancel(reason="the runner has ended")
+
+    async def _tell_ready(self, task_status: trio.TaskStatus[WorkerRunner]) -> None:
+        """Call the handlers of `on_ready`; in a task of their own, lest they hold up an end."""
+        root = self._root
+        assert root.telling is not None
+        with root.telling:
+            for handler in self._ready_handlers:
+                if not root.stopping:
+                    await handler(self)
+        root.telling = None
+        root.changed.set()
+        self._announce(task_status)
+
+    def _announce(self, task_status: trio.TaskStatus[WorkerRunner]) -> None:
+        self._announced = True
+        task_status.started(self)
 
     async def _start_roots(self) -> None:
         supervisor = self._root.supervisor
@@ -459,7 +479,8 @@ class WorkerRunner(Participant):
         root = self._root
         while True:
             root.changed = trio.Event()
-            if root.stop is None and auto_end and not root.has_work:
+            idle = root.telling is None and not root.has_work
+            if root.stop is None and auto_end and idle:
                 root.end("the last worker has stopped", self._context.end_deadline, self.name)
             if root.stop is not None and root.end_children():
                 return
