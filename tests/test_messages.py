@@ -234,6 +234,40 @@ def test_only_bus_messages_are_marked(wrong: Any) -> None:
         message(wrong)
 
 
+@pytest.mark.parametrize(
+    ("default", "kind", "factory"),
+    [
+        ([], "list", "list"),
+        ([1], "list", "lambda: [1]"),
+        ({}, "dict", "dict"),
+        (set(), "set", "set"),
+        (bytearray(), "bytearray", "bytearray"),
+    ],
+)
+def test_a_default_that_can_change_is_refused(default: Any, kind: str, factory: str) -> None:
+    """A default that all messages would share is refused where the class is made (S-MSG-2)."""
+    text = re.escape(f"the one {kind} that is the default of ") + r".*Shared\.items: use "
+    with pytest.raises(TypeError, match=text + re.escape(f"attrs.field(factory={factory})")):
+
+        @message
+        class Shared(BusDataMessage):
+            items: Any = default
+
+
+def test_a_factory_makes_a_default_for_each() -> None:
+    """What a factory makes is the message's own, and what cannot change may be shared (S-MSG-2)."""
+
+    @message
+    class Own(BusDataMessage):
+        items: list[int] = attrs.field(factory=list)
+        fixed: tuple[int, ...] = (1, 2)
+        known: frozenset[int] = frozenset()
+
+    first, second = Own(), Own()
+    first.items.append(1)
+    assert second.items == []
+
+
 def test_a_message_has_one_lane() -> None:
     """A class for both lanes is refused (S-MAIL-1)."""
     with pytest.raises(TypeError, match="Both must derive from BusDataMessage or from"):

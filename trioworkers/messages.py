@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import attrs
 
@@ -99,7 +99,8 @@ def message(cls: type[T]) -> type[T]:
         The finished class.
 
     Raises:
-        TypeError: `cls` is no subclass of `BusMessage`, or one for both lanes.
+        TypeError: `cls` is no subclass of `BusMessage`, or one for both lanes, or a default is a
+            list, dict or set, or anything else that can change.
     """
     # The bases themselves are made with this decorator, before they exist.
     known: dict[str, type] = globals()
@@ -115,8 +116,21 @@ def message(cls: type[T]) -> type[T]:
     made = attrs.define(
         cls, kw_only=True, slots=True, weakref_slot=False, on_setattr=attrs.setters.NO_OP
     )
+    for field in attrs.fields(cast("type[attrs.AttrsInstance]", made)):
+        _check_default(cls, field.name, field.default)
     setattr(made, _MARK, True)
     return made
+
+
+def _check_default(cls: type, name: str, default: object) -> None:
+    # What compares by content but has no hash can be changed.
+    if type(default).__hash__ is None:
+        kind = type(default).__name__
+        factory = f"lambda: {default!r}" if default else kind
+        raise TypeError(
+            f"@message: all messages would share the one {kind} that is the default of "
+            f"{cls.__qualname__}.{name}: use attrs.field(factory={factory})"
+        )
 
 
 def is_message_class(cls: type) -> bool:
