@@ -8,7 +8,15 @@ import pytest
 import trio
 
 from tests.lives import Actor, Do, DoNow, Tracer, forever, parent_of, sleep
-from trioworkers import LocalBus, Worker, WorkerReadyData, WorkerRunner, open_runner
+from trioworkers import (
+    BusCancelMessage,
+    BusEndMessage,
+    LocalBus,
+    Worker,
+    WorkerReadyData,
+    WorkerRunner,
+    open_runner,
+)
 from trioworkers import _mailbox as mailbox
 
 
@@ -99,6 +107,19 @@ async def test_one_of_two_runners(autojump_clock: Any, how: str) -> None:
             await getattr(worker, how)("mine only")
             await own.wait_stopped()
             assert neighbour.state == "ready"
+
+
+@pytest.mark.parametrize("kind", [BusEndMessage, BusCancelMessage])
+async def test_both_of_two_runners(autojump_clock: Any, kind: Any) -> None:
+    """S-MAIL-6: without a target, it is for all runners of the bus."""
+    bus = LocalBus()
+    worker = Worker("worker")
+    async with open_runner(worker, name="own", bus=bus) as own:
+        async with open_runner(Worker("other"), name="neighbour", bus=bus) as neighbour:
+            await worker.send(kind(reason="all"))
+            await own.wait_stopped()
+            await neighbour.wait_stopped()
+            assert [runner.stop_reason.reason for runner in (own, neighbour)] == ["all"] * 2
 
 
 async def test_streams_after_the_last_runner(autojump_clock: Any) -> None:

@@ -430,11 +430,11 @@ class Worker(_Placed, Participant):
         node.end(reason, node.context.end_deadline, node.path)
 
     async def end(self, reason: str | None = None) -> None:
-        """Ask the runner to end everything gracefully.  A cancellation point."""
+        """Ask this worker's runner to end everything gracefully.  A cancellation point."""
         await self.send(BusEndMessage(target=self._node.context.runner.name, reason=reason))
 
     async def cancel(self, reason: str | None = None) -> None:
-        """Ask the runner to cancel everything.  A cancellation point."""
+        """Ask this worker's runner to cancel everything.  A cancellation point."""
         await self.send(BusCancelMessage(target=self._node.context.runner.name, reason=reason))
 
     async def wait_stopped(self) -> None:
