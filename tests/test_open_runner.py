@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -197,6 +198,44 @@ async def test_left_in_another_task(autojump_clock: Any) -> None:
     async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - shorter
         nursery.start_soon(leave)
     await block.__aexit__(None, None, None)
+
+
+async def test_left_when_what_is_round_it_is_closed(autojump_clock: Any) -> None:
+    """S-RUN-4: entered in on_start and left in on_stop, the errors say so, and nothing is left."""
+    stack = AsyncExitStack()
+    inner: list[WorkerRunner] = []
+    log: list[Any] = []
+
+    async def enter(_me: Actor) -> None:
+        block = open_runner(Actor("inner", stop=note(log, "inner stops")))
+        inner.append(await stack.enter_async_context(block))
+
+    async def leave(_me: Actor) -> None:
+        await stack.aclose()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_runner(Actor("outer", start=enter, stop=leave), name="me"):
+            await trio.sleep(1)
+    texts = [str(error) for error in caught.value.exceptions]
+    assert {type(error) for error in caught.value.exceptions} == {RuntimeError}
+    assert texts[0].startswith("worker me/outer has left a nursery or an open_runner() open: ")
+    assert texts[1].startswith("open_runner() must be left before what was opened round it")
+    assert inner[0].stop_reason is not None
+    assert inner[0].stop_reason.kind == "ended"
+    assert log == ["inner stops"]
+    assert_empty(inner[0])
+
+
+async def test_left_while_something_in_it_is_open(autojump_clock: Any) -> None:
+    """S-RUN-4: leaving it too early is a RuntimeError that says so, and it can be left later."""
+    block = open_runner(Actor())
+    runner = await block.__aenter__()
+    async with trio.open_nursery():
+        with pytest.raises(RuntimeError, match="and after what was opened in its block"):
+            await block.__aexit__(None, None, None)
+        assert runner.state == "ready"
+    await block.__aexit__(None, None, None)
+    assert runner.state == "stopped"
 
 
 async def test_all_keywords_are_passed_on(autojump_clock: Any) -> None:

@@ -16,6 +16,12 @@ from ._worker import WorkerSource
 
 __all__ = ["open_runner"]
 
+_MISNESTED = (
+    "open_runner() must be left before what was opened round it, and after what was opened in its "
+    "block: a worker that enters it in on_start cannot leave it in on_stop, when its own nursery "
+    "is closed; give the block a task of its own, with 'await self.nursery.start(...)'"
+)
+
 
 class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
     """The runner in a task beside the block, so that only a crash reaches the block."""
@@ -78,12 +84,21 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
     ) -> bool:
         return await self._leave_block(error)  # noqa: ASYNC102 - waits as a nursery does
 
-    async def _leave_block(self, error: BaseException | None) -> bool:
+    def _check_place(self) -> bool:
+        """Look where the block is being left; tell whether what is round it was closed before."""
         if current_task() is not self._task:
             raise RuntimeError(
                 "open_runner() must be left in the task that entered it: do not split the block "
                 "over two tasks, and do not yield inside it except in a fixture that trio runs"
             )
+        nurseries = current_task().child_nurseries
+        if self._nursery in nurseries[:-1]:
+            # Nothing has happened yet: it can still be left in its turn.
+            raise RuntimeError(_MISNESTED)
+        return self._nursery not in nurseries
+
+    async def _leave_block(self, error: BaseException | None) -> bool:
+        closed = self._check_place()
         cancelled, own = split(error, trio.Cancelled)
         if error is None:
             await self._runner.end("the block was left")
@@ -98,6 +113,9 @@ class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
             absorbed = await self._leave(cancelled)
         except BaseException as problem:  # noqa: ASYNC103, BLE001 - goes on below
             left = problem
+        if closed:
+            # Trio merely asserts that this does not happen.
+            left = RuntimeError(_MISNESTED)
         failures = [each for each in (own, self._crash) if each is not None]
         rest = split(left, trio.Cancelled)[1]
         if rest is not None:

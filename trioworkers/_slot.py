@@ -246,13 +246,25 @@ class Slot(Address):
         try:
             await self._run_incarnation()
         except BaseException as error:  # noqa: ASYNC103, BLE001 - goes on below
-            rest = self._note_errors(error, errors)
+            rest = self._note_errors(self._explained(error), errors)
         rest = await self._clean_up(errors, rest)
         self._end_incarnation(errors)
         assert self.parent is not None
         self.parent.supervisor.exited(self, errors)
         if rest is not None:
             raise rest
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Say what is wrong if the nursery could not be closed, which trio only asserts."""
+        if not current_task().child_nurseries:
+            return error
+        explained = RuntimeError(
+            f"worker {self.path} has left a nursery or an open_runner() open: close it in the hook "
+            "or handler that opens it, or give it a task of its own, with "
+            "'await self.nursery.start(...)'"
+        )
+        explained.__cause__ = error
+        return explained
 
     async def _run_incarnation(self) -> None:
         async with trio.open_nursery() as nursery:
