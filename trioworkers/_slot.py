@@ -12,6 +12,7 @@ import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any
@@ -347,8 +348,7 @@ class Slot(Address):
         """Sort what left the incarnation into failures of the worker and the rest."""
         for leaf in leaves(error):
             if isinstance(leaf, Exception):
-                if not any(note.startswith("in worker ") for note in _notes(leaf)):
-                    leaf.add_note(f"in worker {self.path}")
+                _note_worker(leaf, self.path)
                 errors.append(leaf)
         if errors:
             self.stop = StopReason("failed", errors_text(errors), self.path)
@@ -550,9 +550,13 @@ def _worse(rest: BaseException | None, more: BaseException) -> BaseException:
     return BaseExceptionGroup("a worker was interrupted twice", [rest, more])
 
 
-def _notes(error: BaseException) -> Sequence[str]:
-    notes: Sequence[str] = getattr(error, "__notes__", ())
-    return notes
+def _note_worker(error: Exception, path: str) -> None:
+    """Note where an error comes from, the first time that it leaves a worker."""
+    # Without, if the exception takes no notes, as those of frozen dataclasses.
+    with suppress(Exception):
+        notes: Sequence[str] = getattr(error, "__notes__", ())
+        if not any(note.startswith("in worker ") for note in notes):
+            error.add_note(f"in worker {path}")
 
 
 async def _raise(errors: list[Exception]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -130,3 +131,21 @@ async def test_too_many_exceptions_without_text(autojump_clock: object) -> None:
     assert "(MuteError: <MuteError whose text raises RuntimeError>)" in str(
         caught.value.exceptions[0]
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    """Takes no notes."""
+
+    why: str
+
+
+async def test_an_exception_that_takes_no_notes(autojump_clock: object) -> None:
+    """A worker whose exception cannot be noted on is restarted as any other (S-LIFE-10)."""
+    async with open_runner() as runner:
+        await runner.add_workers(Child("child"), restart=Restart.PERMANENT)
+        await runner.send(Crash(target="child", error=FrozenError("disk")))
+        await trio.sleep(1)
+        worker = runner.get_worker("child")
+        assert worker is not None
+        assert worker.statistics().restarts == 1
