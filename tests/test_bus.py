@@ -1282,6 +1282,24 @@ def test_a_run_that_is_over() -> None:
         bus.send_from_thread(tick(1))
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        Tick(target="nobody"),
+        Tick(),
+        Alarm(target="nobody"),
+        Alarm(),
+        BusEndMessage(),
+        BusCancelWorkerMessage(target="w"),
+    ],
+    ids=repr,
+)
+def test_outside_trio(sent: BusMessage) -> None:
+    """A message that nobody could take, sent outside trio, is an error that says so (S-BUS-3)."""
+    with pytest.raises(RuntimeError, match=r"outside trio: send it inside trio\.run\(main\)"):
+        WorkerRunner(name="main").send_nowait(attrs.evolve(sent))
+
+
 async def test_adding_a_worker_by_message() -> None:
     """A worker that is added by a message is added to the runner (S-MSG-1)."""
     async with open_runner(name="main") as runner:

@@ -15,7 +15,17 @@ from tests.source import MODULES, PACKAGE, Module
 STOREYS: list[list[str]] = [
     ["_values", "messages", "errors", "abc"],
     ["_version", "_checks", "_payloads", "wire", "hub.core"],
-    ["_clock", "_observers", "_waits", "_streams", "_mailbox", "_routes", "_registry", "_bus"],
+    [
+        "_clock",
+        "_observers",
+        "_waits",
+        "_streams",
+        "_mailbox",
+        "_routes",
+        "_registry",
+        "_threads",
+        "_bus",
+    ],
     [
         "_tree",
         "_handlers",

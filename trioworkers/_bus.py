@@ -28,6 +28,7 @@ from ._checks import check_message, check_target, no_target
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
+from ._threads import check_in_trio
 from ._values import DeadLetter, DeadLetterReason, Lagged, excerpt
 from ._waits import WaitGraph
 from .abc import WorkerBus
@@ -515,6 +516,7 @@ class LocalBus(WorkerBus):
 
     def _command(self, message: BusMessage) -> None:
         check_target(message)
+        check_in_trio(message)
         if isinstance(message, _SESSION):
             self._command_runner(message)
         elif message.target is None:
@@ -571,6 +573,7 @@ class LocalBus(WorkerBus):
             worker: for whom it was; None for everybody.
             detail: more about the reason, for people.
         """
+        check_in_trio(message)
         letter = DeadLetter(message, reason, trio.current_time(), detail)
         self.dead_letters[reason] += 1
         if (reason, worker) not in self._reported:
