@@ -13,6 +13,7 @@ from trioworkers._cli.exits import Refusal
 from trioworkers._cli.run import run as run_target
 
 APP = """
+import functools
 import trio
 from trioworkers import BusDataMessage, Worker, handles, message
 
@@ -99,8 +100,22 @@ def returning_needy_functions():
 async def returning_instead(runner):
     return [Short("one")]
 
+async def yielding_later(runner):
+    yield Short("one")
+
+async def running_itself(runner):
+    await runner.add_workers(Short("one"))
+    await runner.run()
+
 class Namespace:
     app = adding
+
+class Object:
+    async def __call__(self, runner):
+        await adding(runner)
+
+instance = Object()
+bound = functools.partial(instance)
 
 number = 3
 """
@@ -114,7 +129,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("app", ["adding", "returning", "yielding", "Namespace.app"])
+@pytest.mark.parametrize(
+    "app", ["adding", "returning", "yielding", "Namespace.app", "instance", "bound"]
+)
 def test_apps_run(folder: Path, app: str) -> None:
     """An app that adds, returns or yields workers runs until they have ended, and exits 0."""
     done = run("run", f"apps:{app}", cwd=folder)
@@ -168,6 +185,8 @@ def test_crash_while_importing(folder: Path) -> None:
         ("apps:returning_classes", "apps:returning_classes returned the class Short among its"),
         ("apps:returning_needy_functions", "(missing a required argument: 'name')"),
         ("apps:returning_instead", "'async def app(runner)' must add them itself"),
+        ("apps:yielding_later", "apps:yielding_later is 'async def' with a 'yield'"),
+        ("apps:running_itself", "has run the runner itself (ended: the last worker has stopped"),
         ("apps:returning_one_worker", "returned <Short 'one'>, which is not an iterable"),
     ],
 )

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import trio
 
-from trioworkers import Worker, WorkerRunner
+from trioworkers import Worker, WorkerRunner, WorkerState
+from trioworkers._checks import check_async
 
 from .exits import CRASHED, WRONG_ARGUMENT, Refusal, exit_code
 from .notices import EndNotice
@@ -63,9 +64,15 @@ def _from_the_users_code(trace: TracebackType | None) -> TracebackType | None:
 async def _serve(target: str, app: Callable[..., Any]) -> int:
     runner = WorkerRunner(handle_sigterm=True)
     runner.add_instrument(EndNotice(runner, complain, _ENDING))
-    if inspect.iscoroutinefunction(app):
+    if _is_async(app):
         _check_call(target, app, runner)
         returned = await app(runner)
+        if runner.state is not WorkerState.ADDED:
+            raise Refusal(
+                WRONG_ARGUMENT,
+                f"{target} has run the runner itself ({runner.stop_reason}): only add the workers, "
+                f"with 'await runner.add_workers(...)'; 'trioworkers run' runs them",
+            )
         if returned is not None and not runner.children:
             raise Refusal(
                 WRONG_ARGUMENT,
@@ -73,12 +80,25 @@ async def _serve(target: str, app: Callable[..., Any]) -> int:
                 f"must add them itself, with 'await runner.add_workers(...)'; a plain function "
                 f"returns them",
             )
+    elif inspect.isasyncgenfunction(app):
+        raise Refusal(
+            WRONG_ARGUMENT,
+            f"{target} is 'async def' with a 'yield', so that calling it runs nothing: {_APP}",
+        )
     else:
         _check_call(target, app)
         await runner.add_workers(*_workers(target, app()))
     if not runner.children:
         raise Refusal(WRONG_ARGUMENT, f"{target} added no workers: {_APP}")
     return exit_code(await runner.run())
+
+
+def _is_async(app: Callable[..., Any]) -> bool:
+    try:
+        check_async(app, "an app")
+    except TypeError:
+        return False
+    return True
 
 
 def _check_call(target: str, app: Callable[..., Any], *args: object) -> None:
