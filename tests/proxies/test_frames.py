@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, TextMessage
 
-from trioworkers.proxies._frames import Sieve, binary_frame, masked
+from trioworkers.proxies._frames import BYTES, PICKS, Sieve, binary_frame, masked
+from trioworkers.proxies._frames import FRAMES as FRAMES_A_STEP
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -142,6 +143,11 @@ class Reader:
 
     def feed(self, piece: bytes, picks: bool) -> None:
         """Take a piece; pick nothing while trio-websocket has a message in hand."""
+        self._step(piece, picks)
+        while self.sieve.more:
+            self._step(b"", picks)
+
+    def _step(self, piece: bytes, picks: bool) -> None:
         quiet = picks and self.sieve.left_alone == self.returned
         rest, messages = self.sieve.sift(piece, 65_536 if quiet else -1)
         self.got += messages
@@ -220,3 +226,31 @@ def test_a_message_that_is_too_big_is_left_to_trio_websocket() -> None:
     assert sieve.sift(sent[:100], 1000) == (sent[:100], [])
     assert sieve.sift(sent[100:], 1000) == (sent[100:], [])
     assert sieve.left_alone == 1
+
+
+FLOODS = {
+    "pongs": b"\x8a\x80\0\0\0\0" * 10_000,
+    "empty fragments": b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 3000,
+    "what follows a close": b"\x88\x80\0\0\0\0" + b"\x8a\x80\0\0\0\0" * 10_000,
+    "what breaks the rules": b"\x8a\x00" * 10_000,
+    "empty messages": b"\x82\x80\0\0\0\0" * 10_000,
+}
+
+
+@pytest.mark.parametrize("flood", list(FLOODS))
+@pytest.mark.parametrize("limit", [-1, 100])
+def test_a_read_full_of_tiny_frames_is_taken_in_small_steps(flood: str, limit: int) -> None:
+    """S-PROXY-5: one step has few frames in it, however many have arrived; and none is lost."""
+    sieve = Sieve()
+    rest, messages = sieve.sift(REQUEST + FLOODS[flood], limit)
+    passed, picked = rest[len(REQUEST) :], len(messages)
+    assert len(passed) <= 6 * FRAMES_A_STEP + BYTES
+    while sieve.more:
+        rest, messages = sieve.sift(b"", limit)
+        assert len(rest) <= 6 * FRAMES_A_STEP + BYTES
+        assert len(messages) <= PICKS
+        passed += rest
+        picked += len(messages)
+    assert len(passed) + 6 * picked == len(FLOODS[flood])
+    if flood == "empty messages" and limit > 0:
+        assert picked == 10_000

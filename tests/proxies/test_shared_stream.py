@@ -108,6 +108,79 @@ async def test_a_long_handshake_is_cut_off() -> None:
     assert stream.eof
 
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+async def test_others_have_their_turn_between_tiny_frames() -> None:
+    """S-PROXY-5: a neighbour runs at least once for every few frames that a peer has sent."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 10_000)
+    turns = 0
+
+    async def neighbour() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    await far.send_all(REQUEST)
+    assert await stream.receive_some(65_536) == REQUEST
+    await stream.send_all(ANSWER)
+    stream.unlimit()
+    await far.send_all(b"\x8a\x80\0\0\0\0" * 5000)
+    await far.send_eof()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(neighbour)
+        pieces: list[int] = []
+        while piece := await stream.receive_some(65_536):
+            pieces.append(len(piece))
+        assert turns >= len(pieces) - 2
+        nursery.cancel_scope.cancel()
+    assert sum(pieces) == 6 * 5000
+    assert max(pieces) <= 6 * 16
+
+
+async def test_frames_behind_the_answer_to_a_handshake_are_taken_in_small_steps() -> None:
+    """S-PROXY-5: so it is with what a server sends together with its answer, and after a close."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 50_000)
+    await stream.send_all(REQUEST)
+    await far.send_all(ANSWER + b"\x8a\0" * 1000 + b"\x88\0" + b"\x8a\0" * 1000)
+    pieces = [await stream.receive_some(65_536) for _ in range(60)]
+    assert max(map(len, pieces[1:])) <= 2 * 16 + 64
+    await stream.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.receive_some(65_536)  # what was left is nobody's any more
+
+
+async def test_a_message_cannot_have_empty_fragments_without_end() -> None:
+    """S-PROXY-5: what has no size counts, too, and a message of fragments begins to count anew."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 1000)
+    whole = b"\x02\0" + b"\0\0" * 4000 + b"\x80\0"
+    await far.send_all(ANSWER + whole + whole)
+    stream.unlimit()
+    read = 0
+    while read < len(ANSWER + whole + whole):
+        read += len(await stream.receive_some(65_536))
+    await far.send_all(b"\x02\0" + b"\0\0" * 5000)
+    with pytest.raises(trio.BrokenResourceError, match="too many empty fragments"):
+        for _ in range(500):
+            await stream.receive_some(65_536)
+
+
+async def test_a_client_has_to_wait_for_the_answer_to_its_handshake() -> None:
+    """S-PROXY-10: frames before it are not kept, to be looked at all at once when it is given."""
+    near, far = memory_stream_pair()
+    stream = SharedStream(near, 1000)
+    await far.send_all(REQUEST)
+    assert await stream.receive_some(65_536) == REQUEST
+    await far.send_all(b"\x8a\x80\0\0\0\0")
+    with pytest.raises(trio.BrokenResourceError, match="did not wait"):
+        await stream.receive_some(65_536)
+
+
 async def test_lingering() -> None:
     """S-PROXY-4: what the peer still sends is read to nobody, until it has closed its end."""
     near, far = memory_stream_pair()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["Sieve", "binary_frame", "masked"]
+__all__ = ["BYTES", "FRAMES", "PICKS", "Sieve", "binary_frame", "masked"]
 
 _TABLES = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 _SHORT = 1024
@@ -22,6 +22,12 @@ _RESERVED = 0x70
 _CODE = 0x0F
 _MASK = 0x80
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+
+# How much is looked at in one step: frames that trio-websocket gets, messages that are picked, and
+# bytes that follow no rules any more.  A frame takes trio-websocket long, however small it is.
+FRAMES = 16
+PICKS = 1024
+BYTES = 64
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # the same as for h11
 _HAS_BODY = re.compile(rb"\n(content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
@@ -66,6 +72,9 @@ class Sieve:
     frame to frame.  At the first thing that is not allowed it gives up: from there on everything is
     left to trio-websocket, which will close the connection; and so it is after a close frame.
 
+    It goes on in small steps, as a read may have thousands of frames in it: as long as there is
+    `more`, it has to be called again, with nothing new.
+
     A message that is not picked may be on its way through trio-websocket for a while.  The caller
     sees to it that no later one is picked meanwhile.
     """
@@ -75,12 +84,20 @@ class Sieve:
         self.left_alone: int = 0
         """How many messages were left to trio-websocket; perhaps not all of the last one yet."""
 
+        self.empty: int = 0
+        """How many empty fragments that are not its last one the present message has."""
+
+        self.ahead: bool = False
+        """Whether anything has come behind the head of the opening handshake."""
+
         self._head: bytearray | None = bytearray()
         self._gave_up = False
         # Whether the peer masks: a client does.
         self._masks = False
         # Whether more frames of the last message will come.
         self._fragmented = False
+        # What has arrived and was not looked at.
+        self._later = b""
         # What has arrived of a frame that is not complete, and how much of that was passed on.
         self._held = bytearray()
         self._given = 0
@@ -89,15 +106,23 @@ class Sieve:
         # How many bytes are left of a frame that is passed on.
         self._passing = 0
 
+    @property
+    def more(self) -> bool:
+        """Whether something has arrived that was not looked at."""
+        return bool(self._later)
+
     def sift(self, data: bytes, limit: int) -> tuple[bytes, list[bytes]]:
-        """Take what has arrived; return what trio-websocket is to get, and the messages.
+        """Take what has arrived; return what trio-websocket is to get next, and the messages.
 
         Args:
             data: what has arrived.
             limit: the size of the biggest message that may be picked now; less than 0 for none.
         """
+        if self._later:
+            data, self._later = self._later + data, b""
         if self._gave_up:
-            return data, []
+            self._later = data[BYTES:]
+            return data[:BYTES], []
         if self._held:
             self._held += data
             if limit >= 0 and len(self._held) < self._wanted:
@@ -108,14 +133,35 @@ class Sieve:
         at = 0 if self._head is None else self._end_of_head(self._head, data)
         passed = [data[:at]]
         messages: list[bytes] = []
+        self.ahead = self.ahead or at < len(data)
+        self._go_on(data, at, given, limit, passed, messages)
+        return b"".join(passed), messages
+
+    def _go_on(
+        self,
+        data: bytes,
+        at: int,
+        given: int,
+        limit: int,
+        passed: list[bytes],
+        messages: list[bytes],
+    ) -> None:
+        """Pass on and pick what begins at `at`, as much as belongs into one step."""
+        begun = 0
         while at < len(data):
             if stop := self._passed_until(data, at):
                 passed.append(data[max(at, given) : stop])
                 at = stop
-                continue
+                if not self._gave_up:
+                    continue
+            if self._gave_up or begun >= FRAMES or len(messages) >= PICKS:
+                self._later = data[at:]
+                break
             may_pick = limit >= 0 and at >= given and not self._fragmented
             if may_pick:
                 at = self._pick(data, at, limit, messages)
+                if len(messages) >= PICKS:
+                    continue
             left_alone = self.left_alone
             if self._wanted or not self._begin(data, at):
                 self._held += data[at:]
@@ -123,14 +169,14 @@ class Sieve:
                     passed.append(data[max(at, given) :])
                     self._given = len(self._held)
                 break
+            begun += 1
             if self.left_alone > left_alone:
                 limit = -1
-        return b"".join(passed), messages
 
     def _passed_until(self, data: bytes, at: int) -> int:
         """Return where what is to be passed on ends; 0 if a frame begins at `at`."""
         if self._gave_up:
-            return len(data)
+            return min(len(data), at + BYTES)
         if not self._passing:
             return 0
         stop = min(len(data), at + self._passing)
@@ -141,6 +187,8 @@ class Sieve:
         """Pick the messages that stand at `at`; return where something else begins."""
         flag = _MASK if self._masks else 0
         while len(data) - at >= 2 and data[at] == _WHOLE_BINARY and data[at + 1] & _MASK == flag:
+            if len(messages) >= PICKS:
+                break
             start, size = _payload(data, at)
             if not 0 <= size <= limit:
                 break
@@ -174,6 +222,7 @@ class Sieve:
         if code < _CLOSE:
             self._fragmented = not final
             self.left_alone += final
+            self.empty = self.empty + (not size) if self._fragmented else 0
         self._passing = start + size - at
         return True
 

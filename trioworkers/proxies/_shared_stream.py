@@ -24,6 +24,9 @@ READ = 65_536
 # How many messages are handed over between two checkpoints.
 TURN = 32
 
+# How many empty fragments one message may have.  trio-websocket keeps them all, and counts bytes.
+EMPTY_FRAGMENTS = 4096
+
 
 class SharedStream(trio.abc.Stream):
     """Wraps a stream for any number of writers and one reader.
@@ -51,6 +54,8 @@ class SharedStream(trio.abc.Stream):
         # Windows cannot write to sockets as to files.
         self._direct = sys.platform != "win32" and type(stream) is trio.SocketStream
         self._credit: int | None = receive_limit
+        self._written = False
+        self._closed = False
         self._sieve = Sieve()
         self._take: Callable[[bytes], object] | None = None
         self._limit = -1
@@ -95,7 +100,7 @@ class SharedStream(trio.abc.Stream):
         try:
             if self._cut:
                 raise trio.BrokenResourceError("an earlier write was cut off in the middle")
-            self._cut = True
+            self._cut = self._written = True
             if self._rest:
                 data, self._rest = self._rest + data, b""
             await self._stream.send_all(data)
@@ -131,11 +136,19 @@ class SharedStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Return the next bytes, or none at the end of the stream.  A checkpoint.
 
+        What is returned has few frames in it, however many have arrived: it is looked at in one
+        step.
+
         Raises:
             trio.BrokenResourceError: the connection is broken, or there was too much.
             trio.ClosedResourceError: the stream was closed.
         """
         while True:
+            if self._sieve.more and not self._closed:
+                await trio.lowlevel.checkpoint()
+                if rest := await self._sift(b""):
+                    return rest
+                continue
             data = await self._stream.receive_some(max_bytes)
             if not data:
                 self.eof = True
@@ -152,6 +165,7 @@ class SharedStream(trio.abc.Stream):
         quiet = self._sieve.left_alone == self.returned
         picks = self._take is not None and quiet
         rest, messages = self._sieve.sift(data, self._limit if picks else -1)
+        self._judge()
         for number, message in enumerate(messages, 1):
             if self._take is None:
                 break  # the connection is about to be closed, by us
@@ -161,6 +175,15 @@ class SharedStream(trio.abc.Stream):
             # Whoever got something goes on first: to look into the socket again takes longer.
             await trio.lowlevel.checkpoint()
         return rest
+
+    def _judge(self) -> None:
+        """Give up a peer that makes the libraries above keep, or do, too much at once."""
+        sieve = self._sieve
+        if sieve.empty > EMPTY_FRAGMENTS:
+            raise trio.BrokenResourceError("a message has too many empty fragments")
+        if self._credit is not None and sieve.ahead and not self._written:
+            # It would be kept, and looked at in one step when the handshake is answered.
+            raise trio.BrokenResourceError("the peer did not wait for the end of the handshake")
 
     async def send_eof(self) -> None:
         """Tell the peer that nothing more comes, if this kind of stream can.  A checkpoint."""
@@ -185,6 +208,7 @@ class SharedStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close the stream.  A checkpoint; cancelled, it is closed all the same."""
+        self._closed = True
         await self._stream.aclose()
 
 
