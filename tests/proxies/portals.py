@@ -21,6 +21,7 @@ from trioworkers import (
     WorkerRunner,
     open_runner,
 )
+from trioworkers._address import Address
 from trioworkers.abc import Instrument
 from trioworkers.proxies._portal import Portal
 from trioworkers.proxies._proxy import WebSocketProxy
@@ -83,7 +84,8 @@ class Peer:
 
     def link(self) -> None:
         """Make a link."""
-        serializer = self.proxy._table(self.runner.bus.route(self.local))
+        local = self.runner.bus.route(self.local)
+        serializer = self.proxy._table(local.table if isinstance(local, Address) else None)
         self.portal.link(serializer, self.proxy._broadcasts(serializer))
 
     def unlink(self, reason: str = "cut") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from trioworkers.proxies._memory import MemoryTransport, memory_transports
 from trioworkers.proxies._proxy import HANDSHAKE_SECONDS
 from trioworkers.proxies._transport import LinkClosed
 from trioworkers.testing import Probe
+from trioworkers.wire import pipecat
 
 
 async def settle() -> None:
@@ -452,6 +454,45 @@ async def test_a_worker_that_comes_later(autojump_clock: Any) -> None:
         await late.send(Token(target="acme", n=3))
         assert (await far.hear(Token)).n == 3
         assert side.letters.take() == []
+
+
+def handler_of(types: Sequence[type[BusMessage]]) -> type[Worker]:
+    """Make a class of workers that handles these types."""
+
+    def take(kind: type[BusMessage]) -> Any:
+        async def handler(self: Worker, message: BusMessage) -> None: ...
+
+        return handles(kind)(handler)
+
+    return type("Many", (Worker,), {f"take_{n}": take(kind) for n, kind in enumerate(types)})
+
+
+def made_type(name: str) -> type[BusMessage]:
+    """Make a type of messages."""
+    return message(type(name, (BusDataMessage,), {"__module__": __name__}))
+
+
+async def test_one_table_for_all_sessions_of_a_route(autojump_clock: Any) -> None:
+    """S-PROXY-4: a route makes its table once, in one step, whatever its worker handles."""
+    made = lambda: pipecat._format.cache_info().misses  # noqa: E731
+    many = [made_type(f"Many{n}") for n in range(70)]
+    opaque = message(
+        type("Opaque", (BusDataMessage,), {"__annotations__": {"x": set[int]}, "x": None})
+    )
+    # One that cannot cross, in the middle; and several routes with types of their own.
+    routes = [handler_of([*many[:10], opaque, *many[10 + n :]]) for n in range(40)]
+    async with served(Probe("other"), serializer=None):
+        pass
+    begun = made()
+    for _ in range(3):
+        for route in routes:
+            end, far = memory_transports()
+            async with guarded(), open_runner(route("assistant"), LoggedServer(end)):
+                peer = Far(far)
+                peer.serializer = JSONMessageSerializer()
+                assert isinstance(await peer.next(), BusWorkerRegistryMessage)
+            await far.abort()
+    assert made() - begun == len(routes)
 
 
 async def test_a_worker_that_stops_and_another_one(autojump_clock: Any) -> None:

@@ -790,3 +790,30 @@ def test_a_subclass_stays_what_it_is() -> None:
     assert more.volume == 3
     assert Everything in more.messages
     assert Everything not in serializer.messages
+
+
+@message
+class Opaque(BusDataMessage):
+    what: set[int] | None = None
+
+
+@message
+class Copycat(BusDataMessage):
+    wire_name = "Everything"
+
+
+def test_classes_that_are_added_if_possible() -> None:
+    """S-PROXY-4: a class that cannot cross is left out, with the reason, and leaves no trace."""
+    wanted = (Opaque, Everything, Copycat, Secret)
+    serializer = JSONMessageSerializer().including((), if_possible=wanted)
+    assert Everything in serializer.messages
+    assert serializer.left_out.keys() == {Opaque, Copycat}
+    assert "set[int] cannot cross" in serializer.left_out[Opaque]
+    assert "the same tag 'Everything'" in serializer.left_out[Copycat]
+    same = JSONMessageSerializer(messages=(Everything, Secret))
+    for part in ("messages", "values", "tags", "local_only"):
+        assert getattr(serializer._format.table, part) == getattr(same._format.table, part)
+    # It can still be demanded.
+    with pytest.raises(TypeError, match="cannot cross"):
+        serializer.including((Opaque,))
+    assert serializer.including((Copycat,)).left_out.keys() == {Opaque, Everything}

@@ -44,7 +44,9 @@ class _Current(MessageSerializer):
     """Writes and reads what the local worker handles now: it may come after its proxy."""
 
     def __init__(
-        self, make: Callable[[object], MessageSerializer], find: Callable[[], object]
+        self,
+        make: Callable[[HandlerTable | None], MessageSerializer],
+        find: Callable[[], object],
     ) -> None:
         self._make = make
         self._find = find
@@ -56,8 +58,7 @@ class _Current(MessageSerializer):
         local = self._find()
         handled = local.table if isinstance(local, Address) else None
         if handled is not self._handled:
-            self._inner = self._make(local)
-            self._handled = handled
+            self._inner, self._handled = self._make(handled), handled
         return self._inner
 
     def serialize(self, message: BusMessage) -> bytes:
@@ -243,17 +244,22 @@ class WebSocketProxy(Worker):
         cancelled = end.by == "us" and end.code == 1001
         self._portal.unlink(str(end), ended=cancelled or not self._wanted)
 
-    def _table(self, local: object) -> MessageSerializer:
-        """Return a serializer for what may cross without being named by the user."""
+    def _table(self, handled: HandlerTable | None) -> MessageSerializer:
+        """Return a serializer for what may cross without being named by the user.
+
+        Args:
+            handled: what the local worker handles, if there is one.
+        """
         serializer = self._serializer
         if not isinstance(serializer, JSONMessageSerializer):
             return serializer
-        serializer = serializer.including(_crossing(self._policy.forward_messages))
-        for handled in _crossing(local.table.heard()) if isinstance(local, Address) else ():
-            try:
-                serializer = serializer.including((handled,))
-            except (TypeError, ValueError) as error:
-                logger.info("messages of %s do not cross: %s", handled.__qualname__, error)
+        # All in one step: each step is a table of its own, and making one takes its time.
+        serializer = serializer.including(
+            _crossing(self._policy.forward_messages),
+            if_possible=_crossing(() if handled is None else handled.heard()),
+        )
+        for cls, reason in serializer.left_out.items():
+            logger.info("messages of %s do not cross: %s", cls.__qualname__, reason)
         return serializer
 
     def _broadcasts(self, serializer: MessageSerializer) -> list[type[BusMessage]]:

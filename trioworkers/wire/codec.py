@@ -20,7 +20,8 @@ import reprlib
 import types
 import typing
 from collections import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import attrs
@@ -428,6 +429,19 @@ class TypeTable:
         where[tag] = cls
         self.tags[cls] = tag
 
+    @contextmanager
+    def attempt(self) -> Generator[None]:
+        """Add what a block adds, or nothing at all if it raises."""
+        parts = [part for part in vars(self).values() if isinstance(part, dict)]
+        before = [dict(part) for part in parts]
+        try:
+            yield
+        except BaseException:
+            for part, old in zip(parts, before, strict=True):
+                part.clear()
+                part.update(old)
+            raise
+
     def shape(self, cls: type) -> Shape:
         """Return what a registered class looks like; made when it is first asked for.
 
@@ -477,21 +491,36 @@ class TypeTable:
             fields.append(Field(attribute.name, key, check, none))
             if required and _takes_none(check):
                 optional.append(key)
-        structure = make_dict_structure_fn(
-            cls,
-            self._converter,
-            _cattrs_forbid_extra_keys=True,
-            _cattrs_detailed_validation=True,
-            **{name: override(rename=key, struct_hook=check) for name, key, check, _ in fields},  # type: ignore[arg-type]
-        )
         return Shape(
             self.tags[cls],
             cls,
             tuple(fields),
-            typing.cast("Any", structure),
+            self._structure(cls, fields),
             self._ignored[cls],
             tuple(optional),
         )
+
+    def _structure(self, cls: Any, fields: Iterable[Field]) -> Callable[[Any, Any], Any]:
+        # Compiled when the first one is read: that takes longer than all else in a table, which is
+        # made while everybody waits.
+        made: Any = None
+        hooks: dict[str, Any] = {
+            name: override(rename=key, struct_hook=check) for name, key, check, _ in fields
+        }
+
+        def structure(data: Any, kind: Any) -> Any:
+            nonlocal made
+            if made is None:
+                made = make_dict_structure_fn(
+                    cls,
+                    self._converter,
+                    _cattrs_forbid_extra_keys=True,
+                    _cattrs_detailed_validation=True,
+                    **hooks,
+                )
+            return made(data, kind)
+
+        return structure
 
     def _field_check(self, cls: type, attribute: attrs.Attribute[Any]) -> Check:
         if own := self._checks.get(cls, {}).get(attribute.name):

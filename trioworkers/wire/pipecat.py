@@ -32,7 +32,7 @@ import functools
 import itertools
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, cast
 
 import attrs
@@ -71,6 +71,7 @@ class _Format:
         frames: tuple[type, ...],
         limits: Limits,
         words: Vocabulary,
+        if_possible: tuple[type[BusMessage], ...] = (),
     ) -> None:
         self.limits = limits
         self.added = words.added
@@ -92,14 +93,25 @@ class _Format:
             )
         for frame in frames:
             self.table.add_value(frame, tag_of(frame), ignored=OF_FRAMES)
-        own = [cls for cls in messages if cls not in PIPECAT.messages and cls not in BASES]
+        own = _own(messages)
         for cls in own:
-            self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
-        self.class_names = {tag: tag.rpartition(".")[2] for tag in self.table.messages}
+            self._add(cls, words)
         self.table.complete([*(c for c in own if not issubclass(c, BusLocalMessage)), *frames])
+        self.left_out: dict[type[BusMessage], str] = {}
+        for cls in _own(if_possible):
+            try:
+                with self.table.attempt():
+                    self._add(cls, words)
+                    self.table.complete([] if issubclass(cls, BusLocalMessage) else [cls])
+            except (TypeError, ValueError) as error:
+                self.left_out[cls] = str(error)
+        self.class_names = {tag: tag.rpartition(".")[2] for tag in self.table.messages}
         self._write = json.JSONEncoder(
             separators=(",", ":"), allow_nan=False, default=self._tagged
         ).encode
+
+    def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
+        self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
 
     def _frame(self, value: Any, _kind: Any) -> Any:
         if type(value) in self.frames:
@@ -250,8 +262,14 @@ def _refuse_look_alikes(value: Any) -> None:
         _refuse_look_alikes(each)
 
 
-# Each session has a serializer; the tables of all those with the same types are one.
-_format = functools.lru_cache(maxsize=64)(_Format)
+def _own(messages: Iterable[type[BusMessage]]) -> list[type[BusMessage]]:
+    return [cls for cls in messages if cls not in PIPECAT.messages and cls not in BASES]
+
+
+# Each session has a serializer; the tables of all those with the same types are one.  A program
+# has two for each route, of some 100 KB and 10 KB for each type: more of them than it has room for
+# here would be made anew for each session.
+_format = functools.lru_cache(maxsize=512)(_Format)
 _NAMED = {"pipecat": PIPECAT, "subagents": SUBAGENTS}
 
 
@@ -283,9 +301,15 @@ class JSONMessageSerializer(MessageSerializer):
         if names not in _NAMED:
             raise ValueError(f"names must be one of {', '.join(_NAMED)}, not {names!r}")
         self._messages = tuple(messages)
+        self._if_possible: tuple[type[BusMessage], ...] = ()
         self._frames = tuple(frames)
         self._names: Literal["pipecat", "subagents"] = names
-        self._format = _format(self._messages, self._frames, limits or Limits(), _NAMED[names])
+        self._begin(limits or Limits())
+
+    def _begin(self, limits: Limits) -> None:
+        self._format = _format(
+            self._messages, self._frames, limits, _NAMED[self._names], self._if_possible
+        )
         self._ids = itertools.count()
         self._numbers: dict[type, int] = {}
 
@@ -299,22 +323,36 @@ class JSONMessageSerializer(MessageSerializer):
         """The message classes in the table: the package's own and those that were named."""
         return self._format.table.messages.values()
 
-    def including(self, messages: Iterable[type[BusMessage]]) -> Self:
-        """Return a copy of this serializer for these classes too, which begins to count from 0.
+    @property
+    def left_out(self) -> Mapping[type[BusMessage], str]:
+        """The classes that were to be in the table if possible, and why each is not."""
+        return self._format.left_out
+
+    def including(
+        self,
+        messages: Iterable[type[BusMessage]],
+        *,
+        if_possible: Iterable[type[BusMessage]] = (),
+    ) -> Self:
+        """Return a copy of this serializer for more classes, which begins to count from 0.
+
+        Args:
+            messages: these have to be in the table.
+            if_possible: each of these is, unless it is one of those that a serializer cannot be
+                made with: then it is in `left_out`.
 
         Raises:
             TypeError, ValueError: as when a serializer is made.
         """
-        more = (cls for cls in messages if cls not in self._messages)
         # A copy, so that a subclass stays what it is.
         other = copy.copy(self)
-        JSONMessageSerializer.__init__(
-            other,
-            messages=(*self._messages, *more),
-            frames=self._frames,
-            limits=self.limits,
-            names=self._names,
+        other._messages = tuple(dict.fromkeys((*self._messages, *messages)))
+        other._if_possible = tuple(
+            cls
+            for cls in dict.fromkeys((*self._if_possible, *if_possible))
+            if cls not in other._messages
         )
+        other._begin(self.limits)
         return other
 
     def serialize(self, message: BusMessage) -> bytes:
