@@ -161,10 +161,14 @@ class Peer:
 
 @asynccontextmanager
 async def peer_of(
-    *workers: Worker, messages: Iterable[Any] = (), linked: bool = True, **rules: Any
+    *workers: Worker,
+    messages: Iterable[Any] = (),
+    linked: bool = True,
+    serializer: Any = None,
+    **rules: Any,
 ) -> AsyncGenerator[Peer]:
     """Run workers and a proxy without a connection; gives the peer."""
-    proxy = Still(serializer=JSONMessageSerializer(messages=messages), **rules)
+    proxy = Still(serializer=serializer or JSONMessageSerializer(messages=messages), **rules)
     # On a clock that jumps, who waits for ever is found at once.
     with trio.fail_after(100_000):
         async with _opened(proxy, workers, messages, linked) as peer:

@@ -51,6 +51,16 @@ class LocalEnd(bus.BusEndMessage, BusLocalMessage):
 
 
 @message
+class Odd(BusMessage):
+    """Is in no lane."""
+
+
+@message
+class SneakyUpdate(bus.BusJobUpdateMessage):
+    """An event of a job by another name."""
+
+
+@message
 class SneakyRegistry(bus.BusWorkerRegistryMessage):
     """An announcement by another name."""
 
@@ -74,6 +84,7 @@ OWN = [
 TYPES: list[type[BusMessage]] = [*BUILT_IN, *OWN]
 NAMES = ["acme", "assistant", "bank", "", "Acme", "acme ", "gateway"]
 TARGETS = [None, *NAMES]
+ENDS = (bus.BusJobResponseMessage, bus.BusJobResponseUrgentMessage, bus.BusJobStreamEndMessage)
 
 FIELDS: dict[str, Any] = {
     "frame": Plain("x"),
@@ -149,10 +160,7 @@ def may_cross(  # the second reading: S-PROXY-2 and S-PROXY-3, sentence by sente
     if inward:
         return any(each in mro for each in accept)
     if bus.BusJobRequestMessage in mro:
-        return all(
-            any(each in answer.__mro__ for each in accept)
-            for answer in (bus.BusJobResponseMessage, bus.BusJobResponseUrgentMessage)
-        )
+        return all(any(each in answer.__mro__ for each in accept) for answer in ENDS)
     return True
 
 
@@ -312,14 +320,25 @@ def test_accept_narrows(policy: ProxyPolicy) -> None:
     assert narrow.outbound(make(Urgent, "acme", "assistant"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(Odd, "it has no lane"), (SneakyUpdate, "derived from a message of the job")],
+)
+def test_what_no_bus_takes_crosses_no_proxy(kind: type[BusMessage], reason: str) -> None:
+    """S-PROXY-2: what could not be sent here is refused both ways, even if it is named."""
+    policy = ProxyPolicy("acme", "assistant", forward_messages=(kind,), accept=(kind,))
+    assert reason in policy.outbound(make(kind, "acme", "assistant")).reason
+    assert reason in policy.inbound(make(kind, "assistant", "acme")).reason
+
+
 def test_a_request_whose_answer_cannot_come_in_is_refused() -> None:
     """S-PROXY-2: `accept` without the answers refuses the request, so that nobody waits for ever."""
     request = make(bus.BusJobRequestMessage, "acme", "assistant")
-    answers = (bus.BusJobResponseMessage, bus.BusJobResponseUrgentMessage)
-    for accept in ((), (Tick,), answers[:1], answers[1:]):
+    assert ProxyPolicy("acme", "assistant", accept=ENDS).outbound(request)
+    for accept in ((), (Tick,), *itertools.combinations(ENDS, 2)):
         decision = ProxyPolicy("acme", "assistant", accept=accept).outbound(request)
-        assert decision.reason == "accept=(...) does not let the job's answer in"
-    assert ProxyPolicy("acme", "assistant", accept=answers).outbound(request)
+        (missing, *_) = (kind.__name__ for kind in ENDS if kind not in accept)
+        assert decision.reason == f"accept=(...) leaves out {missing}, which can end the job"
 
 
 @pytest.mark.parametrize(

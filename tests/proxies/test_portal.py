@@ -352,7 +352,7 @@ async def test_accept_narrows(autojump_clock: Any) -> None:
         peer.request()
         assert (await acme(peer).receive(Note)).n == 1
         assert [reason for reason, _ in peer.letters.take()] == ["refused", "refused"]
-        with pytest.raises(JobRefusedError, match="does not let the job's answer in"):
+        with pytest.raises(JobRefusedError, match="leaves out BusJobResponseMessage, which can"):
             await acme(peer).ask("assistant", "count")
 
 

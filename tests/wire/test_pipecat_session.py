@@ -13,6 +13,7 @@ from tests.wire.golden import GOLDEN
 from trioworkers import (
     BusJobResponseMessage,
     BusJobResponseUrgentMessage,
+    BusJobStreamEndMessage,
     BusMessage,
     BusTTSSpeakMessage,
     JobStatus,
@@ -26,6 +27,7 @@ from trioworkers.wire.pipecat_session import (
     answered_job,
 )
 
+ENDS = (BusJobResponseMessage, BusJobResponseUrgentMessage, BusJobStreamEndMessage)
 SPEAK = BusTTSSpeakMessage(source="a", target="b", text="grüße", append_to_context=True)
 
 
@@ -89,7 +91,7 @@ ANSWER = BusJobResponseMessage(
 def test_the_jobs_of_recorded_answers_are_found() -> None:
     """S-PROXY-4: of the messages of a real peer, answers name their job, and the others none."""
     for _, _, message, frame in GOLDEN:
-        answers = isinstance(message, BusJobResponseMessage | BusJobResponseUrgentMessage)
+        answers = isinstance(message, ENDS)
         assert answered_job(frame) == (getattr(message, "job_id", None) if answers else None)
 
 
@@ -100,20 +102,21 @@ def test_the_jobs_of_recorded_answers_are_found() -> None:
         BusJobResponseUrgentMessage(
             source="assistant", target="acme", job_id="j-1", status=JobStatus.ERROR, response=None
         ),
+        BusJobStreamEndMessage(source="assistant", target="acme", job_id="j-1", data={}),
     ],
 )
 def test_the_job_of_an_answer_is_found(session: PipecatSession, message: BusMessage) -> None:
     """S-PROXY-4: an answer that cannot be read still tells which job it was for."""
     frame = session.encode(message)
     assert answered_job(frame) == answered_job(frame.decode()) == "j-1"
-    broken = frame.replace(b'"response"', b'"answer"')[:-1]
+    broken = frame.replace(b'"response"', b'"answer"').replace(b"{}", b"NaN")[:-1]
     assert answered_job(broken) == "j-1"
 
 
 @pytest.mark.parametrize(("_id", "message", "frame"), older.GOLDEN)
 def test_the_jobs_of_older_answers_are_found(_id: int, message: BusMessage, frame: bytes) -> None:
     """S-PROXY-4: answers with the older names name their job, and other messages none."""
-    answers = isinstance(message, BusJobResponseMessage | BusJobResponseUrgentMessage)
+    answers = isinstance(message, ENDS)
     assert answered_job(frame) == answered_job(frame.decode()) == ("t1" if answers else None)
 
 

@@ -23,6 +23,7 @@ from .._tree import Node
 from .._values import DeadLetterReason, JobEvent
 from ..errors import (
     BackpressureDeadlockError,
+    JobError,
     JobRemoteError,
     LocalWireError,
     MailboxFullError,
@@ -82,7 +83,11 @@ class DeliveriesOwner(Protocol):
         ...
 
     def pack(self, item: Any) -> Packed | None:
-        """Encode a message."""
+        """Encode a message of a user's."""
+        ...
+
+    def try_pack(self, message: BusMessage) -> Packed | LocalWireError:
+        """Encode a message that no user sends, or return why that is impossible."""
         ...
 
 
@@ -329,29 +334,42 @@ class Deliveries:
         self.jobs.pop(request.id, None)
         if isinstance(outcome.error, JobRemoteError):
             # Its trace stays on this side.
-            logger.warning(
-                "job %r of %s failed for %s: %s",
-                request.name,
-                request.target,
-                self._owner.path,
-                outcome.error,
-                exc_info=outcome.error.__cause__,
-            )
-        self._owner.outbox.put_reply(self._pack_response(request, outcome))
-        self._unsent += 1
+            self._log_failure(request, outcome.error, outcome.error.__cause__)
+        packed = self._pack_response(request, outcome)
+        if packed is not None:
+            self._owner.outbox.put_reply(packed)
+            self._unsent += 1
 
     def answer_left(self) -> None:
         """Take note that an answer is about to leave."""
         self._unsent -= 1
 
-    def _pack_response(self, request: Request, outcome: Outcome) -> Packed:
-        packed: Packed | None = None
-        try:
-            packed = self._owner.pack(response_of(request, outcome))
-        except LocalWireError as error:
-            packed = self._owner.pack(response_of(request, error_outcome(request, error)))
-        assert packed is not None
+    def _pack_response(self, request: Request, outcome: Outcome) -> Packed | None:
+        """Encode an answer; one that cannot be written says so, as shortly as it must."""
+        packed = self._owner.try_pack(response_of(request, outcome))
+        if isinstance(packed, LocalWireError):
+            failed = error_outcome(request, packed)
+            self._log_failure(request, failed.error, packed)
+            message = response_of(request, failed)
+            packed = self._owner.try_pack(message)
+            if isinstance(packed, LocalWireError):
+                packed = self._owner.try_pack(attrs.evolve(cast("Any", message), response=None))
+            if isinstance(packed, LocalWireError):
+                self._lose(message, "refused", str(packed))
+                return None
         return packed._replace(job=request.id)
+
+    def _log_failure(
+        self, request: Request, error: JobError | None, cause: BaseException | None
+    ) -> None:
+        logger.warning(
+            "job %r of %s failed for %s: %s",
+            request.name,
+            request.target,
+            self._owner.path,
+            error,
+            exc_info=cause,
+        )
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from .._requests import Outcome, Request
+from .._values import safe_text
 from ..errors import (
     JobCancelledError,
     JobError,
@@ -29,7 +30,7 @@ from ..errors import (
 )
 from ..messages import BusJobResponseMessage, BusJobResponseUrgentMessage, JobStatus
 
-__all__ = ["error_outcome", "outcome_of", "response_of"]
+__all__ = ["error_outcome", "outcome_of", "response_of", "writable"]
 
 
 _WHY = 1000
@@ -65,11 +66,14 @@ def _description(error: JobError) -> dict[str, Any]:
 
 def error_outcome(request: Request, error: Exception) -> Outcome:
     """Return the outcome of a job whose response cannot cross."""
-    # Half of a surrogate pair in it, and this could not cross either.
-    why = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
-    text = f"its response cannot cross the link: {why[:_WHY]}"
+    text = f"its response cannot cross the link: {writable(error)}"
     remote = JobRemoteError(request.target, request.name, type(error).__name__, text, "")
     return Outcome(JobStatus.ERROR, error=remote)
+
+
+def writable(text: object) -> str:
+    """Return the text of something, short, and without halves of surrogate pairs, so it can cross."""
+    return safe_text(text)[:_WHY].encode("utf-8", "backslashreplace").decode("utf-8")[:_WHY]
 
 
 def outcome_of(

@@ -8,6 +8,7 @@ arrived.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -17,19 +18,14 @@ import trio
 from .._requests import Outcome, Request
 from .._routes import Intake
 from .._slot import Slot
-from .._values import DeadLetterReason, Down, JobEventType, LinkStatistics, StopReason, Up
+from .._values import DeadLetterReason, Down, LinkStatistics, StopReason, Up
 from .._waits import Mover
 from ..abc import MessageSerializer
-from ..errors import JobRemoteError, RemoteWireError
+from ..errors import JobRemoteError, LocalWireError, RemoteWireError
 from ..messages import (
     BusJobCancelMessage,
     BusJobResponseMessage,
     BusJobResponseUrgentMessage,
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-    BusJobStreamStartMessage,
-    BusJobUpdateMessage,
-    BusJobUpdateUrgentMessage,
     BusMessage,
     BusSystemMessage,
     BusWorkerRegistryMessage,
@@ -37,25 +33,19 @@ from ..messages import (
 )
 from ..wire import ForeignMessage
 from ..wire.pipecat_session import PipecatSession, answered_job
+from ..wire.replies import FINAL, REPLIES, RESPONSES
 from ._deliveries import Deliveries
 from ._outbox import Outbox, Packed
-from ._outcomes import outcome_of
+from ._outcomes import outcome_of, writable
 from ._transport import plain
 from .policy import ProxyPolicy
 
 __all__ = ["Portal"]
 
+logger = logging.getLogger("trioworkers")
+
 EVENT_CAPACITY = 1024
 """How many events of one job over a link wait for a slow reader; the next ones are lost."""
-
-_EVENTS: dict[type[BusMessage], JobEventType] = {
-    BusJobUpdateMessage: "update",
-    BusJobUpdateUrgentMessage: "update",
-    BusJobStreamStartMessage: "stream_start",
-    BusJobStreamDataMessage: "stream_data",
-    BusJobStreamEndMessage: "stream_end",
-}
-_RESPONSES = (BusJobResponseMessage, BusJobResponseUrgentMessage)
 
 _LEFT: Any = object()
 """Stands in `Request.job`: the request has left, its handler is beyond the link."""
@@ -172,8 +162,16 @@ class Portal:
                 runner=self._node.context.runner.name,
                 workers=[attrs.evolve(entry, parent=None)],
             )
-            frame = self._session.encode(announcement)
-            self.outbox.put_reply(Packed(announcement, frame, None, urgent=True))
+            packed = self.try_pack(announcement)
+            if isinstance(packed, Packed):
+                self.outbox.put_reply(packed)
+            else:
+                logger.warning(
+                    "proxy %s cannot announce %s to its peer: %s",
+                    self._node.name,
+                    self.policy.local,
+                    packed,
+                )
 
     def statistics(self) -> LinkStatistics:
         """Return what waits to cross, and what has crossed since there is a link."""
@@ -204,7 +202,14 @@ class Portal:
 
     def command(self, message: BusMessage) -> None:
         """Let session control cross, if the policy does."""
-        packed = self.pack(retargeted(message, self.name))
+        try:
+            packed = self.pack(retargeted(message, self.name))
+        except LocalWireError as error:
+            if message.target is not None:
+                raise
+            # Whoever else is to stop must not depend on what one link can say.
+            self.reject(message, "refused", str(error))
+            return
         if packed is not None and not self._linked:
             self.reject(message, "link lost", "there is no link now")
         elif packed is not None:
@@ -222,15 +227,24 @@ class Portal:
             request.finish(request.cancelled())
             request.exit()
         elif self._linked:
-            reason = None if request.cancelled_by is None else request.cancelled_by[0]
-            self.outbox.put_system(
-                BusJobCancelMessage(
-                    source=request.requester,
-                    target=request.target,
-                    job_id=request.id,
-                    reason=reason,
-                )
-            )
+            self._send_cancel(request)
+
+    def _send_cancel(self, request: Request) -> None:
+        """Send the cancel of a request in any case: without its reason, if need be.
+
+        Beyond the cap of the outbox too: there is one cancel at most for each request.
+        """
+        reason = None if request.cancelled_by is None else request.cancelled_by[0]
+        bare = BusJobCancelMessage(
+            source=request.requester, target=request.target, job_id=request.id
+        )
+        packed = self.try_pack(attrs.evolve(cast("Any", bare), reason=reason and writable(reason)))
+        if isinstance(packed, LocalWireError):
+            packed = self.try_pack(bare)
+        if isinstance(packed, Packed):
+            self.outbox.put_reply(packed)
+        else:
+            self.reject(bare, "refused", str(packed))
 
     def request_movers(self, request: Request) -> tuple[bool, Sequence[Mover]]:
         """Return nobody: who must move is beyond the link."""
@@ -240,22 +254,42 @@ class Portal:
     # As the owner of the outbox
 
     def pack(self, item: Any) -> Packed | None:
-        """Encode a message or request, if it may cross."""
+        """Encode a message or request that a user sends, if it may cross.
+
+        Raises:
+            LocalWireError: it cannot be written, and has a target.  A broadcast has other hearers,
+                and may be one that no user sends: it is dead.
+        """
         message: BusMessage = item.message() if isinstance(item, Request) else item
         decision = self.policy.outbound(message)
         if not decision:
             self.reject(item, "refused", decision.reason)
             return None
-        frame = self._session.encode(message)
-        job = getattr(message, "job_id", None) if type(message) in _EVENTS else None
+        try:
+            frame = self._session.encode(message)
+        except LocalWireError as error:
+            if message.target is not None:
+                raise
+            self.reject(item, "refused", str(error))
+            return None
+        reply = REPLIES.get(type(message))
+        job = None if reply is None or reply.event is None else cast("Any", message).job_id
         return Packed(item, frame, job, isinstance(message, BusSystemMessage))
+
+    def try_pack(self, message: BusMessage) -> Packed | LocalWireError:
+        """Encode a message that no user sends, or return why that is impossible."""
+        try:
+            frame = self._session.encode(message)
+        except LocalWireError as error:
+            return error
+        return Packed(message, frame, None, isinstance(message, BusSystemMessage))
 
     def left(self, packed: Packed) -> None:
         """Take note that a frame is about to leave."""
         self._sent += 1
         if isinstance(packed.item, Request):
             packed.item.job = _LEFT
-        elif isinstance(packed.item, _RESPONSES):
+        elif isinstance(packed.item, RESPONSES):
             self.deliveries.answer_left()
 
     def reject(self, item: Any, reason: DeadLetterReason, detail: str = "") -> None:
@@ -303,9 +337,9 @@ class Portal:
         elif decision.receiver is None:
             assert isinstance(message, BusWorkerRegistryMessage)
             self._announced(message)
-        elif isinstance(message, _RESPONSES):
+        elif isinstance(message, RESPONSES):
             self._answered(message)
-        elif type(message) in _EVENTS:
+        elif type(message) in REPLIES:
             self._happened(message)
         else:
             self.deliveries.receive(retargeted(message, decision.receiver), len(frame))
@@ -313,7 +347,9 @@ class Portal:
 
     def _refuse_inbound(self, message: BusMessage, reason: str) -> None:
         self._bus.dead_letter(message, "refused", self._node.name, reason)
-        if isinstance(message, _RESPONSES) and (request := self._open_request(message.job_id)):
+        if not isinstance(message, FINAL):
+            return
+        if request := self._open_request(cast("Any", message).job_id):
             request.gone(f"its answer was not let through by proxy {self._node.name!r}: {reason}")
 
     def _fail_answered(self, frame: bytes | str, error: RemoteWireError) -> None:
@@ -358,9 +394,11 @@ class Portal:
             return
         self._bus.tell(message)
         data = message.update if hasattr(message, "update") else message.data
-        event = request.event(_EVENTS[type(message)], data)
+        reply = REPLIES[type(message)]
+        assert reply.event is not None
+        event = request.event(reply.event, data)
         if not request.box.put_nowait(event, EVENT_CAPACITY):
             self._bus.dead_letter(message, "overflow", self.policy.local)
-        if isinstance(message, BusJobStreamEndMessage):
+        if reply.final:
             request.finish(Outcome(JobStatus.COMPLETED, {} if data is None else data))
             request.exit()

@@ -6,7 +6,8 @@ order, and the first one that speaks decides.
 | message | out, to the peer | in, from the peer |
 |---|---|---|
 | what a peer sent and nobody here knows (`ForeignMessage`) | refused | refused |
-| local-only (`BusLocalMessage`) | refused | refused |
+| local-only (`BusLocalMessage`), without a lane, or derived from a message of the job protocol | \
+refused | refused |
 | announcement (`BusWorkerRegistryMessage`) | refused: the proxy announces by itself | only if it \
 names the remote worker, and nobody else |
 | its source | has to be the local worker | has to be the remote worker |
@@ -20,14 +21,15 @@ or None if the type is in `forward_messages` |
 has to be named exactly, so that a base class never lets it through by accident.
 
 What comes in is delivered to the local worker and to nobody else.  `accept` does not apply to
-announcements.  A job whose answer `accept` would keep out is refused on its way out: its requester
-would wait for ever.
+announcements.  A job is refused on its way out if `accept` leaves out one of the messages that can
+end it (`wire.replies.FINAL`): its requester might wait for ever.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -37,14 +39,13 @@ from ..messages import (
     BusEndMessage,
     BusEndWorkerMessage,
     BusJobRequestMessage,
-    BusJobResponseMessage,
-    BusJobResponseUrgentMessage,
     BusLocalMessage,
     BusMessage,
     BusWorkerRegistryMessage,
     check_name,
 )
 from ..wire import ForeignMessage
+from ..wire.replies import FINAL, unfit
 
 __all__ = ["SESSION_CONTROL", "Decision", "ProxyPolicy"]
 
@@ -118,9 +119,7 @@ class ProxyPolicy:
         )
         self._out = Decision(True, remote)
         self._in = Decision(True, local)
-        self._answers = self._takes(BusJobResponseMessage) and self._takes(
-            BusJobResponseUrgentMessage
-        )
+        self._unheard = [kind.__qualname__ for kind in FINAL if not self._takes(kind)]
 
     def outbound(self, message: BusMessage) -> Decision:
         """Decide about a message on the way from the local bus to the peer."""
@@ -130,8 +129,8 @@ class ProxyPolicy:
             return _refused("announcements are made by the proxy itself")
         if reason := self._hindrance(message, self.local, self.remote):
             return _refused(reason)
-        if isinstance(message, BusJobRequestMessage) and not self._answers:
-            return _refused("accept=(...) does not let the job's answer in")
+        if self._unheard and isinstance(message, BusJobRequestMessage):
+            return _refused(f"accept=(...) leaves out {self._unheard[0]}, which can end the job")
         return self._out
 
     def inbound(self, message: BusMessage) -> Decision:
@@ -179,9 +178,15 @@ def _never(message: BusMessage) -> str | None:
     """Say why a message crosses no proxy at all."""
     if isinstance(message, ForeignMessage):
         return f"{message.tag}: {message.detail}"
-    if isinstance(message, BusLocalMessage):
-        return f"{type(message).__qualname__} is local-only"
-    return None
+    return _never_of(cast("Any", type(message)))
+
+
+@functools.lru_cache(maxsize=256)
+def _never_of(kind: Any) -> str | None:
+    if issubclass(kind, BusLocalMessage):
+        return f"{kind.__qualname__} is local-only"
+    reason = unfit(kind)
+    return reason and f"{kind.__qualname__} cannot cross: {reason}"
 
 
 def _shown(given: object) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
+from .._values import error_text
 from ..abc import MessageSerializer
-from ..errors import RemoteWireError
+from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusMessage
+from .replies import FINAL
 
 __all__ = ["PipecatSession", "answered_job"]
 
@@ -22,14 +24,15 @@ FORGIVEN_AFTER = 8
 
 # The older names have a task where the newer ones have a job.
 _ANSWER = re.compile(
-    r'\{"__type__":"[\w.]*Bus(?:(Job)|Task)Response(?:Urgent)?Message","__data__":\{.{0,1000}?'
-    r'"(?(1)job|task)_id":"([\w.-]{1,128})"',
+    r'\{"__type__":"[\w.]*Bus(?:(Job)|Task)(?:'
+    + "|".join(kind.__name__.removeprefix("BusJob") for kind in FINAL)
+    + r')","__data__":\{.{0,1000}?"(?(1)job|task)_id":"([\w.-]{1,128})"',
     re.DOTALL,
 )
 
 
 def answered_job(frame: bytes | str) -> str | None:
-    """Return the id of the job that an unreadable answer was for, if it looks like one.
+    """Return the id of the job that an unreadable message would have ended, if it looks like one.
 
     Only its beginning is looked at, as text: what comes later is why it cannot be read.
     """
@@ -59,9 +62,15 @@ class PipecatSession:
 
         Raises:
             MessageTooBigError: it exceeds what the peer takes.
-            LocalWireError: it cannot cross.
+            LocalWireError: it cannot cross, or the serializer raised something else.
         """
-        return self._serializer.serialize(message)
+        try:
+            return self._serializer.serialize(message)
+        except LocalWireError:
+            raise
+        except Exception as error:
+            # A serializer of the user's, or what a payload does when it is looked at.
+            raise LocalWireError(f"it could not be written: {error_text(error)}") from error
 
     def decode(self, frame: bytes | str) -> BusMessage:
         """Return the message in a binary or text frame.
