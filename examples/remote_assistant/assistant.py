@@ -153,5 +153,5 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8765)
     try:
         trio.run(main, parser.parse_args().port)
-    except* OSError as group:
+    except* (OSError, ValueError) as group:
         sys.exit(f"cannot serve: {group.exceptions[0]}")

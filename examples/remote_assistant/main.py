@@ -124,7 +124,9 @@ if __name__ == "__main__":
     try:
         stopped = trio.run(main, link, arguments.items)
     except* (OSError, RemoteWireError) as group:
-        sys.exit(f"no connection to {arguments.remote_url}: {group.exceptions[0]}")
+        # What is behind a "?" may be secret.
+        address, mark, _ = arguments.remote_url.partition("?")
+        sys.exit(f"no connection to {address}{mark and '?...'}: {group.exceptions[0]}")
     except* WorkerGoneError as group:
         sys.exit(f"the assistant has gone: {group.exceptions[0]}")
     print(stopped)

@@ -148,6 +148,21 @@ async def test_wrong_addresses(assistant: Program) -> None:
         assert "Traceback" not in client.output
 
 
+async def test_what_is_secret_in_a_url() -> None:
+    """What is behind the `?` of a URL is not printed (S-PROXY-10)."""
+    async with asking("ws://127.0.0.1:1/ws?token=secret") as client:
+        assert await client.wait() == 1
+    assert "no connection to ws://127.0.0.1:1/ws?...: " in client.output
+    assert "secret" not in client.output
+
+
+async def test_a_port_that_does_not_exist() -> None:
+    """So is one beyond the last (S-PROXY-11)."""
+    async with running(f"{FOLDER}/assistant.py", "--port", "99999") as program:
+        assert await program.wait() == 1
+    assert program.output == "cannot serve: port must be from 0 to 65535, and is 99999\n"
+
+
 async def test_a_taken_port(assistant: Program) -> None:
     """A port that is taken is one clear line (S-PROXY-11)."""
     port = re.sub(r".*:(\d+)/ws", r"\1", await url_of(assistant))

@@ -833,6 +833,12 @@ async def test_a_server_that_never_answers() -> None:
         ({"url": "http://x/"}, ValueError, "must look like ws://"),
         ({"url": 7}, TypeError, "url must be a str"),
         ({"ssl_context": ssl.create_default_context()}, ValueError, "use wss://"),
+        (
+            {"url": "wss://x/", "ssl_context": object()},
+            TypeError,
+            "ssl_context must be an ssl.SSLC",
+        ),
+        ({"active": "yes"}, TypeError, "active must be a bool, not 'yes'"),
         ({"headers": {"Host": "x"}}, ValueError, "belongs to the handshake"),
         ({"headers": [("a", "b")]}, TypeError, "headers must be a mapping"),
         ({"bus": object()}, TypeError, "takes no bus: it gets the one of the runner"),

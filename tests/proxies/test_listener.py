@@ -48,6 +48,20 @@ async def test_the_server_owns_the_socket() -> None:
         os.close(listener.fd)
 
 
+@pytest.mark.parametrize(
+    ("port", "error"),
+    [
+        *((number, ValueError) for number in (65_536, 99_999, -1)),
+        *((wrong, TypeError) for wrong in (True, "80", 1.5, None)),
+    ],
+)
+async def test_ports_that_do_not_exist(port: Any, error: type[Exception]) -> None:
+    """S-PROXY-11: a number that is no port is an error, and not taken for another one."""
+    with pytest.raises(error, match=f"port must be .* {port!r}"):
+        async with open_guarded_listener("127.0.0.1", port):
+            pass
+
+
 async def test_addresses_that_cannot_be_had() -> None:
     """S-PROXY-11: an address that is taken is an error that names it, and leaves no socket."""
     async with open_guarded_listener(None, 0) as listener:

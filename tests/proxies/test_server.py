@@ -668,7 +668,7 @@ def test_dialects(dialect: Any) -> None:
     """S-PROXY-1: both words for the dialect are taken."""
     WebSocketProxyServer(
         "gateway",
-        websocket=_END,
+        websocket=memory_transports()[0],
         worker_name="assistant",
         remote_worker_name="acme",
         dialect=dialect,

@@ -491,6 +491,10 @@ async def test_all_interfaces(settings: dict[str, Any]) -> None:
     [
         ({"build": session}, TypeError, "build must be an 'async def'"),
         ({"authenticate": session}, TypeError, "authenticate must be an 'async def'"),
+        ({"port": 99_999}, ValueError, "port must be from 0 to 65535, and is 99999"),
+        ({"port": -1}, ValueError, "port must be from 0 to 65535, and is -1"),
+        ({"port": True}, TypeError, "port must be an int, not True"),
+        ({"port": "80"}, TypeError, "port must be an int, not '80'"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1"),
         ({"max_connections": True}, TypeError, "max_connections must be an int"),
         ({"max_message_size": 1.5}, TypeError, "max_message_size must be an int"),

@@ -30,6 +30,7 @@ from trioworkers.proxies._line import Line
 from trioworkers.proxies._memory import MemoryTransport
 from trioworkers.proxies._transport import Transport, check_offered
 from trioworkers.proxies._trio_websocket import TrioTransport
+from trioworkers.proxies.server import WebSocketProxyServer
 from trioworkers.proxies.transports import LinkClosed, transport_for
 
 each_kind = pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
@@ -219,6 +220,19 @@ async def test_names(server: Server) -> None:
         assert accepted.peer.startswith("127.0.0.1:")
         assert client.websocket is not accepted.websocket
         assert transport_for(accepted) is accepted
+
+
+@each_server
+async def test_one_proxy_for_each_connection(server: Server) -> None:
+    """S-PROXY-3: a second proxy would take messages from the first: it cannot be made."""
+    names = {"worker_name": "assistant", "remote_worker_name": "acme"}
+    async with link(server) as (_, accepted):
+        with pytest.raises(ValueError, match="worker name"):
+            WebSocketProxyServer("a", websocket=accepted, worker_name="", remote_worker_name="b")
+        WebSocketProxyServer("first", websocket=accepted, **names)
+        for again in (accepted, accepted.websocket):
+            with pytest.raises(ValueError, match="this websocket has a proxy already"):
+                WebSocketProxyServer("second", websocket=again, **names)
 
 
 @each_open_server

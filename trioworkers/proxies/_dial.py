@@ -50,12 +50,14 @@ def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
     """Take a WebSocket URL apart.
 
     Raises:
-        TypeError: it is no string.
+        TypeError: it is no string, or `ssl_context` is none.
         ValueError: it is no URL like `ws://host:8765/path` or `wss://host/path`; or `ssl_context`
             is given and it is not secure.
     """
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not {url!r}")
+    if not (ssl_context is None or isinstance(ssl_context, ssl.SSLContext)):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
     said = repr(shown(url))
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"url {said} may have visible ASCII characters only: quote the others")

@@ -12,7 +12,7 @@ import trio
 
 from ._shared_stream import address_name
 
-__all__ = ["GuardedListener", "open_guarded_listener"]
+__all__ = ["GuardedListener", "check_port", "open_guarded_listener"]
 
 
 @attrs.frozen
@@ -53,8 +53,10 @@ async def open_guarded_listener(
 
     Raises:
         OSError: the address cannot be had; or this platform has no `TCP_USER_TIMEOUT`.
-        ValueError: `user_timeout` is too small.
+        TypeError: `port` is no int.
+        ValueError: there is no such port; or `user_timeout` is too small.
     """
+    check_port(port)
     option: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is None:
         raise OSError(
@@ -89,6 +91,19 @@ async def open_guarded_listener(
         with suppress(OSError):
             if os.path.samestat(os.fstat(fd), same):
                 os.close(fd)
+
+
+def check_port(port: object) -> None:
+    """Check the number of a port: the system would take what is too big for another one.
+
+    Raises:
+        TypeError: it is no int.
+        ValueError: there is no such port.
+    """
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port must be an int, not {port!r}")
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"port must be from 0 to 65535, and is {port!r}")
 
 
 async def _resolve(host: str | None, port: int) -> tuple[int, tuple[object, ...]]:

@@ -18,6 +18,7 @@ from .._worker import Worker
 from ..abc import Authenticator
 from ._incoming import IncomingConnection, receive_request, reject
 from ._line import Line
+from ._listener import check_port
 from ._shared_stream import address_name, drop, peer_name
 from ._transport import LinkClosed
 from .server import WebSocketProxyServer
@@ -101,6 +102,7 @@ async def serve_proxies(
             not set.
     """
     check_async(build, "build")
+    check_port(port)
     if authenticate is not None:
         check_async(authenticate, "authenticate")
     elif not allow_unauthenticated and not is_loopback(host):

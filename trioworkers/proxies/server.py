@@ -13,7 +13,7 @@ from ..messages import BusMessage
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
-from .transports import transport_for
+from .transports import claim
 
 __all__ = ["WebSocketProxyServer"]
 
@@ -66,7 +66,7 @@ class WebSocketProxyServer(WebSocketProxy):
 
         Raises:
             TypeError: an argument is of the wrong type.
-            ValueError: a name or `heartbeat` is impossible.
+            ValueError: a name or `heartbeat` is impossible, or `websocket` has a proxy already.
         """
         refuse_bus(bus, type(self))
         check_dialect(dialect, ("auto", "pipecat"))
@@ -74,7 +74,7 @@ class WebSocketProxyServer(WebSocketProxy):
             worker_name, remote_worker_name, forward_messages=forward_messages, accept=accept
         )
         super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
-        self._transport: Transport = transport_for(websocket)
+        self._transport: Transport = claim(websocket)
 
     # Hooks
 

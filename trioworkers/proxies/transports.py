@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from typing import Any
+from weakref import WeakSet
 
 from trio_websocket import WebSocketConnection, WebSocketRequest
 
@@ -16,7 +17,31 @@ from ._incoming import IncomingConnection
 from ._transport import LinkClosed, Transport
 from ._trio_websocket import TrioTransport
 
-__all__ = ["IncomingConnection", "LinkClosed", "Transport", "transport_for"]
+__all__ = ["IncomingConnection", "LinkClosed", "Transport", "claim", "transport_for"]
+
+# The connections that proxies have.  A second one would take messages away from the first.
+_CLAIMED: WeakSet[Any] = WeakSet()
+
+
+def claim(websocket: Any) -> Transport:
+    """Recognise a WebSocket connection, wrap it, and let nobody claim it again.
+
+    Args:
+        websocket: as for `transport_for`.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it has been claimed.
+        RuntimeError: it is Quart's `websocket`, and this is no handler of Quart's.
+    """
+    transport = transport_for(websocket)
+    connection = transport.websocket
+    if connection in _CLAIMED:
+        raise ValueError(
+            "this websocket has a proxy already: each pair of workers needs a connection of its own"
+        )
+    _CLAIMED.add(connection)
+    return transport
 
 
 def transport_for(websocket: Any) -> Transport:
