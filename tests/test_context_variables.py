@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from tests.lives import Act, Actor, Do, DoNow, sleep
+from tests.proxies.pairs import pair
 from trioworkers import (
     Backoff,
     BusAddWorkerMessage,
@@ -36,8 +37,6 @@ def look(log: list[Any]) -> Act:
 
 class Teller(Worker):
     """Tells the tenant its job sees, and sets another."""
-
-    max_concurrent_jobs = 1
 
     @job()
     async def tell(self, job: Job, payload: dict[str, Any]) -> dict[str, Any]:
@@ -271,3 +270,10 @@ async def test_watches_have_the_context_of_the_runner(autojump_clock: Any) -> No
         await runner.add_workers(Actor(start=start))
         await trio.sleep(1)
     assert log == ["none"]
+
+
+async def test_no_context_crosses_a_link(autojump_clock: Any) -> None:
+    """S-LIFE-12: a peer's job runs in the context of the proxy."""
+    async with pair(lambda: Worker("acme"), lambda: Teller("assistant")) as (near, _far):
+        TENANT.set("the requester's")
+        assert await near.worker("acme").ask("assistant", "tell") == {"seen": "none"}
