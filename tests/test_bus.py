@@ -91,6 +91,8 @@ class Place:
     def path(self) -> str:
         return self.name
 
+    present_nursery: trio.Nursery | None = None
+
     def hears(self, message: BusMessage) -> bool:
         self.touched += 1
         return self.active

@@ -146,6 +146,11 @@ class Address(Node):
         """Its mailbox."""
         return self._box
 
+    @property
+    def present_nursery(self) -> trio.Nursery | None:
+        """The nursery of the present incarnation, while that handles messages."""
+        return None if self.turns is None else self.nursery
+
     def hears(self, message: BusMessage) -> bool:
         """Tell whether a broadcast is for it now."""
         if self.stop is not None:

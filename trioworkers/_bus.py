@@ -24,11 +24,11 @@ from trio.lowlevel import (
 )
 
 from . import _clock
-from ._checks import check_message, check_target, no_target
+from ._checks import check_message, check_target, no_target, source_of
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
-from ._threads import check_in_trio
+from ._threads import check_in_trio, hosted_in, send_for, wait_with
 from ._values import DeadLetter, DeadLetterReason, Lagged, excerpt
 from ._waits import WaitGraph
 from .abc import WorkerBus
@@ -107,6 +107,8 @@ class LocalBus(WorkerBus):
         self._letter_streams: list[LaggingStream[DeadLetter]] = []
         self._reported: dict[tuple[str, str | None], None] = {}
         self._token: trio.lowlevel.TrioToken | None = None
+        # The tasks that send for a thread.
+        self._for_threads: set[trio.lowlevel.Task] = set()
         # Whether it belongs to a runner, so that nothing moves before that one runs.
         self.runner_expected = False
         self._yielded = 0.0
@@ -205,7 +207,7 @@ class LocalBus(WorkerBus):
             SystemLaneFullError: the target's system lane is at its hard cap.
             BackpressureDeadlockError: waiting for the target would close a circle.
         """
-        await self.send_as(_source(message), message)
+        await self.send_as(source_of(message), message)
 
     def send_nowait(self, message: BusMessage) -> None:
         """Deliver `message` at once; as `send` otherwise.
@@ -213,7 +215,7 @@ class LocalBus(WorkerBus):
         Raises:
             trio.WouldBlock: the target's lane is full.
         """
-        self.send_nowait_as(_source(message), message)
+        self.send_nowait_as(source_of(message), message)
 
     async def pause(self) -> None:
         """Make the cancellation point, and now and then the schedule point, of one send."""
@@ -315,13 +317,18 @@ class LocalBus(WorkerBus):
         """Deliver `message` from a thread other than trio's.
 
         Blocks the thread until the message is in its lane, which for a full data lane means
-        until there is room.  An empty `source` becomes the runner's name.
+        until there is room.  Then a thread of `trio.to_thread.run_sync` waits in the name of the
+        task that waits for it, and is cancelled with that.  An empty `source` becomes the
+        runner's name.
 
         Raises:
             RuntimeError: no runner is running, or this thread runs trio itself.
             trio.RunFinishedError: the run is over.
             ValueError: `source` is not a name on this bus.
             TypeError, MailboxFullError, SystemLaneFullError: as `send`, in the calling thread.
+            WorkerGoneError: the worker was cut off while the thread waited for room.
+            BackpressureDeadlockError: it would wait for the task that waits for the thread.
+            trio.Cancelled: the task that waits for the thread was cancelled meanwhile.
         """
         token = self._token
         if token is None:
@@ -331,7 +338,11 @@ class LocalBus(WorkerBus):
                 "this thread runs trio and must not block: use send() or send_nowait()"
             )
         if not trio.from_thread.run_sync(self._take_from_thread, message, trio_token=token):
-            trio.from_thread.run(self.send_as, message.source, message, trio_token=token)
+            trio.from_thread.run(
+                send_for,
+                *(self._for_threads, self.send_as, message.source, message),
+                trio_token=None if hosted_in(token) else token,
+            )
 
     def _take_from_thread(self, message: BusMessage) -> bool:
         # Returns instead of raising WouldBlock: an exception would carry two stacks across.
@@ -404,6 +415,7 @@ class LocalBus(WorkerBus):
 
         Raises:
             BackpressureDeadlockError: the wait would close a circle.
+            WorkerGoneError: it was for a thread, and the worker was cut off meanwhile.
             RuntimeError: no runner is running, so the wait might never end.
         """
         if self.runner_expected:
@@ -412,20 +424,11 @@ class LocalBus(WorkerBus):
         circle = self.waits.find_circle(task, box)
         if circle is not None:
             raise BackpressureDeadlockError(circle)
-        box.wait(task, item)
-        self.waits.edges[task] = box
-
-        def abort(_raise_cancel: object) -> Abort:
-            assert box.waiting is not None
-            del box.waiting[task]
-            # From now on, not when it runs, it waits for nothing.
-            del self.waits.edges[task]
-            return Abort.SUCCEEDED
-
-        try:
-            await wait_task_rescheduled(abort)
-        finally:
-            self.waits.edges.pop(task, None)
+        life = self._routes[box.name].present_nursery if task in self._for_threads else None
+        if life is None:
+            await _wait_in(self.waits, task, box, item)
+        else:
+            await wait_with(life, box.name, _wait_in, self.waits, task, box, item)
 
     async def _broadcast(self, message: BusMessage, now: float) -> None:
         if self.watched:
@@ -675,10 +678,18 @@ class LocalBus(WorkerBus):
             self.observers.notify("message_sent", message)
 
 
-def _source(message: BusMessage) -> str:
-    check_message(message)
-    if not message.source:
-        raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
-    if not isinstance(message.source, str):
-        raise TypeError(f"source must be a name, not {message.source!r}")
-    return message.source
+async def _wait_in(waits: WaitGraph, task: trio.lowlevel.Task, box: Intake, item: Any) -> None:
+    box.wait(task, item)
+    waits.edges[task] = box
+
+    def abort(_raise_cancel: object) -> Abort:
+        assert box.waiting is not None
+        del box.waiting[task]
+        # From now on, not when it runs, it waits for nothing.
+        del waits.edges[task]
+        return Abort.SUCCEEDED
+
+    try:
+        await wait_task_rescheduled(abort)
+    finally:
+        waits.edges.pop(task, None)

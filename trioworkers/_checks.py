@@ -19,6 +19,7 @@ __all__ = [
     "check_settings",
     "check_target",
     "no_target",
+    "source_of",
 ]
 
 # How alike a method's name must be to a hook's to be a slip of the pen: `on_activate` is, `on_state`
@@ -45,6 +46,21 @@ def check_target(message: BusMessage) -> None:
     """
     if message.target is not None and not isinstance(message.target, str):
         raise no_target(message)
+
+
+def source_of(message: BusMessage) -> str:
+    """Return whom a message says it is from.
+
+    Raises:
+        TypeError: it is no message, or its `source` no name.
+        ValueError: it has none.
+    """
+    check_message(message)
+    if not message.source:
+        raise ValueError(f"{message!r} has no source: send it with the worker's own send()")
+    if not isinstance(message.source, str):
+        raise TypeError(f"source must be a name, not {message.source!r}")
+    return message.source
 
 
 def no_target(message: BusMessage) -> TypeError:

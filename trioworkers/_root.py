@@ -24,6 +24,7 @@ class Root(Node):
     __slots__ = ("changed", "errors", "registry", "telling")
 
     mailbox = None
+    present_nursery = None
 
     def __init__(self, name: str, context: Context) -> None:
         """Make the root of an empty tree."""

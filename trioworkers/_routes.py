@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import trio
+
 from ._mailbox import Overflow
 from ._waits import Mover
 from .messages import BusMessage, BusSystemMessage
@@ -70,6 +72,11 @@ class Route(Protocol):
     @property
     def mailbox(self) -> Intake | None:
         """Where messages for it are queued; None if they cannot be."""
+        ...
+
+    @property
+    def present_nursery(self) -> trio.Nursery | None:
+        """Where whoever handles its messages now lives; None if nobody does, or nobody here."""
         ...
 
     def hears(self, message: BusMessage) -> bool:

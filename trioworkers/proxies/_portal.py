@@ -188,6 +188,9 @@ class Portal:
 
     # As a route of the bus and a responder
 
+    # Whoever handles what is sent here lives elsewhere.
+    present_nursery = None
+
     @property
     def mailbox(self) -> Intake:
         """Where messages for the remote worker are queued."""
