@@ -298,20 +298,17 @@ class Address(Node):
 
     def _activate(self, message: BusActivateWorkerMessage) -> Callable[[], Awaitable[None]] | None:
         try:
-            args = self._fit(message.args)
+            args = _fitted(message.args, self.worker)
         except _payloads.MisfitError:
             self.reject(message, "bad payload")
             return None
         self._switch(True, message.args)
         return partial(self.worker._call_hook, "on_activated", args)
 
-    def _fit(self, args: dict[str, Any] | None) -> Any:
-        return fit_args(args, annotated_types(self.worker.__class__.on_activated, 1)[0])
-
     def _first_args(self) -> Any:
         """Return what an incarnation is activated with at its start."""
         try:
-            return self._fit(self.activation_args)
+            return _fitted(self.activation_args, self.worker)
         except _payloads.MisfitError as error:
             if self.activation_args is not None:
                 raise
@@ -382,3 +379,7 @@ class Address(Node):
         """Put a notice of the framework's own in the system lane."""
         self._box.put_system(notice)
         self.wake_system(notice)
+
+
+def _fitted(args: dict[str, Any] | None, worker: Any) -> Any:
+    return fit_args(args, annotated_types(worker.__class__.on_activated, 1)[0])

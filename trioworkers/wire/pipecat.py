@@ -44,6 +44,7 @@ from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusLocalMessage, BusMessage, wire_tag
 from .codec import ForeignMessage, Misfit, TypeTable, is_dict, is_list, tag_of
 from .jsontext import Limits, has_escapes, read, write
+from .replies import unfit
 from .vocabulary import BASES, OF_FRAMES, PIPECAT, SUBAGENTS, Vocabulary
 
 __all__ = ["JSONMessageSerializer"]
@@ -112,6 +113,8 @@ class _Format:
 
     def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
         self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
+        if reason := unfit(cls):
+            raise TypeError(f"messages of {cls.__qualname__} cannot cross a link: {reason}")
 
     def _frame(self, value: Any, _kind: Any) -> Any:
         if type(value) in self.frames:
