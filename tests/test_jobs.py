@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 import attrs
@@ -410,6 +411,9 @@ async def test_bad_data_harms_nobody_else(
         assert "a" in runner.registry
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0), reason="it does not notice an endless recursion"
+)
 async def test_bad_responses_are_errors(autojump_clock) -> None:
     """S-JOB-3: a response that does not fit what was asked for is the one error of the job."""
 
