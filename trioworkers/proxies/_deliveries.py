@@ -64,6 +64,12 @@ SYSTEM_CAPACITY = 256
 MAX_JOBS = 1024
 """How many jobs one peer may have open at once, those included whose answers wait to leave."""
 
+ANSWER_BYTES = 8 * 2**20
+"""How many bytes of answers may wait to leave before a peer's further requests are refused."""
+
+ANSWER_LIMIT = 64 * 2**20
+"""How many may wait in any case, for jobs that were let in before; beyond it the link is closed."""
+
 _STREAM: dict[str, Callable[..., BusMessage]] = {
     "stream_start": BusJobStreamStartMessage,
     "stream_data": BusJobStreamDataMessage,
@@ -135,8 +141,11 @@ class Deliveries:
         self.jobs: dict[str, Request] = {}
         self._inbox: deque[tuple[Any, int]] = deque()
         self._size = 0
-        # How many answers wait to leave.
-        self._unsent = 0
+        # How many answers wait to leave, and how big they are.
+        self._unsent = self._unsent_bytes = 0
+        self.give_up: Callable[[str], None] | None = None
+        """Closes the link of a peer that does not read its answers, now; None without a link."""
+
         # Whether the task that empties the inbox has a message in hand.
         self._busy = False
         self._task: trio.lowlevel.Task | None = None
@@ -168,7 +177,8 @@ class Deliveries:
     def abandon(self, reason: str) -> None:
         """Cancel the peer's jobs: nobody is there who wants to know."""
         jobs, self.jobs = self.jobs, {}
-        self._unsent = 0
+        self._unsent = self._unsent_bytes = 0
+        self.give_up = None
         for request in jobs.values():
             request.late = True
             request.cancel(f"the link is lost: {reason}", self._owner.path)
@@ -285,6 +295,9 @@ class Deliveries:
         if len(self.jobs) + self._unsent >= MAX_JOBS:
             request.refuse("busy", f"{MAX_JOBS} jobs over this link are open")
             return
+        if self._unsent_bytes >= ANSWER_BYTES:
+            request.refuse("busy", "too many bytes of answers over this link wait to leave")
+            return
         self.jobs[request.id] = request
         if self._inbox or self._busy or not self._offer(request):
             self._enqueue(request, size)
@@ -337,12 +350,18 @@ class Deliveries:
             self._log_failure(request, outcome.error, outcome.error.__cause__)
         packed = self._pack_response(request, outcome)
         if packed is not None:
-            self._owner.outbox.put_reply(packed)
             self._unsent += 1
+            self._unsent_bytes += len(packed.frame)
+            # What is in the answer is in its frame, and would be held twice.
+            bare = attrs.evolve(packed.item, response=None)
+            self._owner.outbox.put_reply(packed._replace(item=bare))
+            if self._unsent_bytes > ANSWER_LIMIT and self.give_up is not None:
+                self.give_up(f"{self._unsent_bytes} bytes of answers wait to leave")
 
-    def answer_left(self) -> None:
-        """Take note that an answer is about to leave."""
+    def answer_left(self, size: int) -> None:
+        """Take note that an answer of `size` bytes is about to leave."""
         self._unsent -= 1
+        self._unsent_bytes -= size
 
     def _pack_response(self, request: Request, outcome: Outcome) -> Packed | None:
         """Encode an answer; one that cannot be written says so, as shortly as it must."""

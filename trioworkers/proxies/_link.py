@@ -63,6 +63,7 @@ class Link:
 
     async def run(self) -> LinkClosed:
         """Carry messages until the connection is over; return how it ended."""
+        self._portal.deliveries.give_up = self._give_up
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -91,6 +92,9 @@ class Link:
         if self._end is None:
             self._end = end
         self._scope.cancel(reason=f"the link is over: {end}")
+
+    def _give_up(self, reason: str) -> None:
+        self._lose(LinkClosed(1008, reason, "us"))
 
     async def _until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

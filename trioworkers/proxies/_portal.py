@@ -293,7 +293,7 @@ class Portal:
         if isinstance(packed.item, Request):
             packed.item.job = _LEFT
         elif isinstance(packed.item, RESPONSES):
-            self.deliveries.answer_left()
+            self.deliveries.answer_left(len(packed.frame))
 
     def reject(self, item: Any, reason: DeadLetterReason, detail: str = "") -> None:
         """Take what will not leave: a request gets its outcome, a message is dead."""
