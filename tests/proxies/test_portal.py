@@ -200,8 +200,8 @@ async def test_others_cannot_use_the_link(peer: Peer, autojump_clock: Any) -> No
 
 
 async def test_what_is_local_stays(autojump_clock: Any) -> None:
-    """S-PROXY-2: local-only messages do not leave, even if they are named."""
-    async with peer_of(Probe("acme"), forward_messages=(Secret,)) as peer:
+    """S-PROXY-2: local-only messages do not leave, even if their base is named."""
+    async with peer_of(Probe("acme"), forward_messages=(BusDataMessage,)) as peer:
         await peer.heard()
         await acme(peer).send(Secret(target="assistant"))
         await acme(peer).send(Secret())

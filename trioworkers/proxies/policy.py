@@ -93,7 +93,7 @@ class ProxyPolicy:
 
     Raises:
         TypeError: a type is no message class.
-        ValueError: a name is not allowed, or both are the same.
+        ValueError: a name is not allowed, or both are the same; or a type is local-only.
     """
 
     def __init__(
@@ -200,4 +200,6 @@ def _classes(what: str, given: Iterable[Any]) -> tuple[type[BusMessage], ...]:
     for each in classes:
         if not (isinstance(each, type) and issubclass(each, BusMessage)):
             raise TypeError(f"{what}: {each!r} is no message class")
+        if issubclass(each, BusLocalMessage):
+            raise ValueError(f"{what}: {each.__qualname__} is local-only and never crosses")
     return classes
