@@ -280,10 +280,10 @@ class Turns:
         A switch of activity takes effect before the requests behind it are admitted, and its hook
         runs after that.
         """
-        handle = self._host.handle_other(message)
-        self._box.move_up()
         # A request is in no table either, and nothing here would answer it.
         assert isinstance(message, BusMessage)
+        handle = self._host.handle_other(message)
+        self._box.move_up()
         if handle is not None:
             await handle()
 
