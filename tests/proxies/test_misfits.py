@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.jobs import Actor, Note, outcome_of
+from tests.proxies.pairs import served
 from tests.proxies.portals import Peer, peer_of
 from trioworkers import (
     BusActivateWorkerMessage,
@@ -321,8 +322,8 @@ class Broken(dict[str, Any]):
 class Answers(Worker):
     """Answers what it was made with."""
 
-    def __init__(self, response: dict[str, Any]) -> None:
-        super().__init__("acme")
+    def __init__(self, response: dict[str, Any], name: str = "acme") -> None:
+        super().__init__(name)
         self.response = response
 
     @job()
@@ -382,6 +383,18 @@ async def test_an_answer_that_the_serializer_refuses(autojump_clock: Any) -> Non
         assert await peer.heard() == []
         assert peer.letters.take() == [("refused", "no BusJobResponseMessage")]
         assert peer.clean()
+
+
+async def test_an_answer_that_cannot_be_written_ends_the_link(autojump_clock: Any) -> None:
+    """S-JOB-3: a link over which no answer can be written is closed, so that nobody waits for ever."""
+    mute = Refusing(BusJobResponseMessage)
+    async with served(Answers({}, "assistant"), serializer=mute) as (_, far):
+        await far.tell(BusJobRequestMessage, job_id="1", job_name="echo")
+        end = await far.until_closed()
+        assert (end.code, end.reason) == (
+            1008,
+            "an answer cannot be written: no BusJobResponseMessage",
+        )
 
 
 # Announcements

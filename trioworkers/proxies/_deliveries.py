@@ -46,7 +46,7 @@ from ..messages import (
     BusSystemMessage,
 )
 from ._outbox import Outbox, Packed
-from ._outcomes import error_outcome, response_of
+from ._outcomes import error_outcome, response_of, writable
 
 __all__ = ["Deliveries", "DeliveriesOwner"]
 
@@ -375,6 +375,9 @@ class Deliveries:
                 packed = self._owner.try_pack(attrs.evolve(cast("Any", message), response=None))
             if isinstance(packed, LocalWireError):
                 self._lose(message, "refused", str(packed))
+                # The requester would wait for ever; that the link is lost is an outcome.
+                if self.give_up is not None:
+                    self.give_up(f"an answer cannot be written: {writable(packed)}")
                 return None
         return packed._replace(job=request.id)
 
