@@ -85,9 +85,15 @@ class Shy(MemoryTransport):
 
     wait = 0.0
     gone = False
+    answered = False
+
+    @property
+    def accepted(self) -> bool:
+        return self.answered
 
     async def accept(self, subprotocol: str | None = None) -> None:
         await trio.sleep(self.wait)
+        self.answered = True
         if self.gone:
             raise LinkClosed(1006, "the client has gone", "peer")
 

@@ -112,6 +112,12 @@ class StarletteTransport(_ASGITransport):
     def __init__(self, websocket: Any) -> None:
         super().__init__(websocket, websocket.scope.get("subprotocols") or ())
 
+    @property
+    def accepted(self) -> bool:
+        """Whether we or the handler have answered."""
+        accepted: bool = self.websocket.application_state.name != "CONNECTING"
+        return accepted
+
     async def accept(self, subprotocol: str | None = None) -> None:
         """Accept, unless the handler did."""
         await trio.lowlevel.checkpoint()
@@ -133,6 +139,8 @@ class StarletteTransport(_ASGITransport):
     async def _next(self) -> bytes | str:
         try:
             message = await self.websocket.receive()
+            if message["type"] == "websocket.connect":  # what is read before an accept
+                message = await self.websocket.receive()
         except RuntimeError as error:
             raise LinkClosed(reason=str(error)) from error
         if message["type"] == "websocket.disconnect":
@@ -169,6 +177,7 @@ class QuartTransport(_ASGITransport):
     def __init__(self, websocket: Any) -> None:
         super().__init__(websocket, websocket.requested_subprotocols)
         self._accepted = False
+        self._over = trio.Event()
         nursery = _handler_nursery()
         if nursery is not None:
             nursery.start_soon(self._watch, name=f"watch over {self.peer}")
@@ -178,6 +187,17 @@ class QuartTransport(_ASGITransport):
             await trio.sleep_forever()
         finally:
             self._lose(LinkClosed(reason="the handler's connection is over"))
+
+    def _lose(self, end: LinkClosed) -> None:
+        super()._lose(end)
+        self._over.set()
+
+    async def early(self) -> bytes | str:
+        """Return the next message, or wait for the end where reading would accept."""
+        if self._accepted:
+            return await self.receive()
+        await self._over.wait()
+        raise again(self.lost)
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """Accept, unless the handler did."""

@@ -8,6 +8,7 @@ out whether a silent peer is still there.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ from ._outbox import Packed
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 
-__all__ = ["Link"]
+__all__ = ["Link", "beat"]
 
 WINDOW = 64 * 2**10
 """How many bytes leave in one write at most; one message may exceed it."""
@@ -30,6 +31,22 @@ CLOSE_SECONDS = 2.0
 """How long the peer has for its part of an orderly close, and the last messages to leave."""
 
 
+async def beat(transport: Transport, heartbeat: float) -> None:
+    """Ask a peer now and then whether it is there, if that can be done.
+
+    Raises:
+        LinkClosed: it has not answered, or the connection is over.
+    """
+    if not transport.can_ping:
+        return
+    while True:
+        await trio.sleep(heartbeat)
+        with trio.move_on_after(heartbeat) as scope:
+            await transport.ping()
+        if scope.cancelled_caught:
+            raise LinkClosed(1006, f"no answer to a ping for {heartbeat} s", "network")
+
+
 class Link:
     """Runs one connection until it is lost or closed."""
 
@@ -39,6 +56,7 @@ class Link:
         transport: Transport,
         heartbeat: float,
         on_end: Callable[[LinkClosed], None],
+        early: deque[bytes | str] | None = None,
     ) -> None:
         """Prepare to run.
 
@@ -47,11 +65,13 @@ class Link:
             transport: the connection, whose handshake is done.
             heartbeat: seconds between two looks at whether the peer is there, and for its answer.
             on_end: called once, when nothing more can cross; the connection may not be closed yet.
+            early: what has come already; used up.
         """
         self._portal = portal
         self._transport = transport
         self._heartbeat = heartbeat
         self._on_end = on_end
+        self._early: deque[bytes | str] = deque() if early is None else early
         self._end: LinkClosed | None = None
         self._scope = trio.CancelScope()
         self._writer = trio.CancelScope(shield=True)
@@ -104,6 +124,9 @@ class Link:
 
     async def _read(self) -> None:
         try:
+            while self._early:
+                self._portal.receive(self._early.popleft())
+                await trio.lowlevel.checkpoint()
             await self._transport.pump(self._portal.receive)
         except RemoteWireError as error:
             await self._refuse(1008, str(error))
@@ -148,15 +171,7 @@ class Link:
         self._writing = False
 
     async def _beat(self) -> None:
-        if not self._transport.can_ping:
-            return
-        while True:
-            await trio.sleep(self._heartbeat)
-            with trio.move_on_after(self._heartbeat) as scope:
-                await self._transport.ping()
-            if scope.cancelled_caught:
-                seconds = self._heartbeat
-                raise LinkClosed(1006, f"no answer to a ping for {seconds} s", "network")
+        await beat(self._transport, self._heartbeat)
 
     async def _close_in_order(self) -> None:
         await self._close_asked.wait()

@@ -18,9 +18,10 @@ from .._worker import Worker
 from ..abc import MessageSerializer
 from ..messages import BusLocalMessage, BusMessage, is_message_class
 from ..wire import JSONMessageSerializer, Limits
+from ._anteroom import Anteroom
 from ._link import CLOSE_SECONDS, Link
 from ._portal import Portal
-from ._transport import LinkClosed, Transport
+from ._transport import LinkClosed
 from .policy import SESSION_CONTROL, ProxyPolicy
 
 __all__ = [
@@ -209,8 +210,9 @@ class WebSocketProxy(Worker):
     async def _given_up(self) -> None:
         """React to the end of an attempt that has not led to a link."""
 
-    async def _serve_link(self, transport: Transport) -> LinkClosed:
+    async def _serve_link(self, room: Anteroom) -> LinkClosed:
         """Carry messages over one connection until it is over; return how it ended."""
+        transport = room.transport
         portal, current = self._portal, self._current
         assert portal is not None
         assert current is not None
@@ -218,9 +220,14 @@ class WebSocketProxy(Worker):
         end = LinkClosed(1001, "the proxy was cancelled", "us")
         try:
             portal.greeter = trio.lowlevel.current_task()
-            await self._greeted(transport.websocket)
+            greet = partial(self._greeted, transport.websocket)
+            lost = await room.during(self.nursery, greet)
             portal.greeter = None
-            self._link = Link(portal, transport, self._heartbeat, self._link_over)
+            if lost is not None:
+                # What the peer has said is not for a worker whose hook has not agreed.
+                end = lost
+                return end
+            self._link = Link(portal, transport, self._heartbeat, self._link_over, room.kept)
             portal.link(current, self._broadcasts(current.now()))
             end = await self._link.run()
         except Exception:
@@ -231,7 +238,7 @@ class WebSocketProxy(Worker):
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():
-                if link is None:
+                if link is None and end.by == "us":
                     # Its handler has failed, or was cut off.
                     with trio.move_on_after(CLOSE_SECONDS):
                         await transport.close(end.code, end.reason)  # noqa: ASYNC102

@@ -66,6 +66,11 @@ class Transport(ABC):
     lost: LinkClosed | None = None
     """How the connection ended, as far as that was noticed: nothing can be received any more."""
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the opening handshake was answered, or cannot be seen to be open."""
+        return True
+
     @abstractmethod
     async def accept(self, subprotocol: str | None = None) -> None:
         """Answer the opening handshake, if that was not done yet.  A checkpoint.
@@ -85,6 +90,16 @@ class Transport(ABC):
         Raises:
             LinkClosed: there is none any more.
         """
+
+    async def early(self) -> bytes | str:
+        """Return the next message, as `receive`, but never answer the opening handshake for it.
+
+        For whoever wants to know of the end of a connection that is not to be used yet.
+
+        Raises:
+            LinkClosed: there is none any more, or the client has gone before it was accepted.
+        """
+        return await self.receive()
 
     async def pump(self, take: Callable[[bytes | str], object]) -> NoReturn:
         """Hand over every message as it comes.  A checkpoint.

@@ -70,6 +70,11 @@ class TrioTransport(Transport):
         if self._line is not None:
             self._line.stream.unlimit()
 
+    @property
+    def accepted(self) -> bool:
+        """Whether it is a request no more."""
+        return self._request is None
+
     async def accept(self, subprotocol: str | None = None) -> None:
         """Answer the request, if it is one."""
         if self._request is None:
@@ -92,6 +97,24 @@ class TrioTransport(Transport):
             raise self._ended() from None
         if self._line is not None:
             self._line.stream.returned += 1
+        return message
+
+    async def early(self) -> bytes | str:
+        """Return the next message; of a request, wait for the end of its connection."""
+        if self._request is None:
+            return await self.receive()
+        if self._line is not None:
+            # The reader task sees it.  Nothing is read as a message before the accept: what comes
+            # is bytes of the handshake, which have a limit.
+            await self._line.done.wait()
+            raise self._ended()
+        connection: Any = getattr(self._request, "_connection", None)
+        if connection is None:  # pragma: no cover - another version of trio-websocket
+            await trio.sleep_forever()
+        try:
+            message: bytes | str = await connection.get_message()
+        except ConnectionClosed:
+            raise self._ended() from None
         return message
 
     async def pump(self, take: Callable[[bytes | str], object]) -> NoReturn:

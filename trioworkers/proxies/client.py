@@ -15,6 +15,7 @@ from .._worker import WorkerEvent
 from ..abc import MessageSerializer
 from ..errors import RemoteWireError
 from ..messages import BusMessage
+from ._anteroom import Anteroom
 from ._dial import check_headers, open_client_transport, parse_url, shown
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
@@ -166,7 +167,7 @@ class WebSocketProxyClient(WebSocketProxy):
             except (OSError, RemoteWireError) as error:
                 end = error
             else:
-                end = await self._serve_link(transport)
+                end = await self._serve_link(Anteroom(transport, self._heartbeat))
             nursery.cancel_scope.cancel(reason="the connection is over")
         return end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -10,6 +11,8 @@ import trio
 from .._worker import WorkerEvent
 from ..abc import MessageSerializer
 from ..messages import BusMessage
+from ._anteroom import Anteroom
+from ._link import CLOSE_SECONDS
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
@@ -20,6 +23,7 @@ __all__ = ["WebSocketProxyServer"]
 H = TypeVar("H", bound=Callable[..., Awaitable[object]])
 
 ServerEvent: TypeAlias = WorkerEvent | Literal["on_client_connected", "on_client_disconnected"]
+TOO_LATE = LinkClosed(1006, f"no handshake within {HANDSHAKE_SECONDS} s", "network")
 _OWN_EVENTS = frozenset({"on_client_connected", "on_client_disconnected"})
 
 
@@ -75,6 +79,11 @@ class WebSocketProxyServer(WebSocketProxy):
         )
         super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
         self._transport: Transport = claim(websocket)
+        self._room = Anteroom(self._transport, heartbeat)
+        self._accept_by = math.inf
+        # While it is inactive: whether the connection is wanted, and whether nobody watches it.
+        self._called, self._unwatched = trio.Event(), trio.Event()
+        self._unwatched.set()
 
     # Hooks
 
@@ -103,11 +112,35 @@ class WebSocketProxyServer(WebSocketProxy):
 
     # The connection
 
+    async def on_start(self) -> None:
+        """Watch the connection for as long as the proxy is inactive."""
+        if not self._transport.accepted:
+            self._accept_by = trio.current_time() + HANDSHAKE_SECONDS
+        if not self.active:
+            self._called, self._unwatched = trio.Event(), trio.Event()
+            self.nursery.start_soon(self._stay_inactive, name=f"watch of {self.name}")
+
+    async def _stay_inactive(self) -> None:
+        end: LinkClosed | None = TOO_LATE
+        try:
+            with trio.move_on_at(self._accept_by):
+                end = await self._room.during(self.nursery, self._called.wait)
+        finally:
+            self._unwatched.set()
+        if end is not None:
+            if end.by == "us":
+                with trio.move_on_after(CLOSE_SECONDS):
+                    await self._transport.close(end.code, end.reason)
+            await self._transport.abort()
+            await self.stop(f"the link is lost: {end}")
+
     async def _stay_connected(self) -> None:
+        self._called.set()
+        await self._unwatched.wait()
         try:
             end = await self._accept()
             if end is None:
-                end = await self._serve_link(self._transport)
+                end = await self._serve_link(self._room)
         finally:
             with self.cleanup():
                 await self._transport.abort()  # noqa: ASYNC102
@@ -118,10 +151,11 @@ class WebSocketProxyServer(WebSocketProxy):
 
     async def _accept(self) -> LinkClosed | None:
         """Answer the opening handshake; return why there is no connection, or None."""
-        with trio.move_on_after(HANDSHAKE_SECONDS):
+        latest = min(self._accept_by, trio.current_time() + HANDSHAKE_SECONDS)
+        with trio.move_on_at(latest):
             try:
                 await self._transport.accept()
             except LinkClosed as end:
                 return end
             return None
-        return LinkClosed(1006, f"no handshake within {HANDSHAKE_SECONDS} s", "network")
+        return TOO_LATE

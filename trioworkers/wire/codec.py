@@ -432,8 +432,8 @@ class TypeTable:
     @contextmanager
     def attempt(self) -> Generator[None]:
         """Add what a block adds, or nothing at all if it raises."""
-        parts = [part for part in vars(self).values() if isinstance(part, dict)]
-        before = [dict(part) for part in parts]
+        parts: list[dict[Any, Any]] = [each for each in vars(self).values() if is_dict(each)]
+        before = [part.copy() for part in parts]
         try:
             yield
         except BaseException:
