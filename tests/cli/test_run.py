@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import interrupt, run, started
+from trioworkers import _cli
 from trioworkers._cli.exits import Refusal
 from trioworkers._cli.run import run as run_target
 
@@ -238,3 +239,47 @@ def test_a_second_signal_cancels(folder: Path) -> None:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert output == "cancelled\n"
+
+
+IMPATIENT = """
+import atexit, signal
+import trio
+
+async def before(runner):
+    atexit.register(signal.raise_signal, signal.SIGINT)
+    print("waits", flush=True)
+    await trio.sleep_forever()
+
+async def while_leaving(runner):
+    try:
+        await before(runner)
+    finally:
+        signal.raise_signal(signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("app", ["before", "while_leaving"])
+def test_two_signals_before_the_run(tmp_path: Path, app: str) -> None:
+    """Ctrl-C while the app itself waits exits 130, however soon another one comes."""
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
+    with started("run", f"impatient:{app}", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        interrupt(process)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize("way", ["_start", "_main"])
+def test_one_more_on_the_way_out(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C exits 130 also if it comes while another one is dealt with."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(_cli, way, interrupted)
+    try:
+        assert _cli.main() == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)

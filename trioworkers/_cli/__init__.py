@@ -22,10 +22,20 @@ def main() -> int:
         input, 130 second Ctrl-C.
     """
     try:
+        return _main()
+    except KeyboardInterrupt:  # another one, on the way out
+        _ignore_ctrl_c()
+        return CANCELLED
+
+
+def _main() -> int:
+    try:
         code = _start()
         _ignore_ctrl_c()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:  # the parser makes one of the other
         _ignore_ctrl_c()
+        if isinstance(error, SystemExit):
+            raise
         return CANCELLED
     except BaseExceptionGroup as group:  # it came while a nursery was being left
         if group.split(KeyboardInterrupt)[1] is not None:
