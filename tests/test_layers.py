@@ -16,6 +16,7 @@ STOREYS: list[list[str]] = [
     ["_values", "messages", "errors", "abc"],
     ["_version", "_checks", "_payloads", "wire", "hub.core"],
     [
+        "_interrupts",
         "_clock",
         "_observers",
         "_waits",

@@ -23,6 +23,7 @@ from ._handlers import (
     annotated_types,
     fit_args,
 )
+from ._interrupts import protected
 from ._jobs import Job, JobDesk
 from ._mailbox import Mailbox
 from ._observers import Observers
@@ -44,6 +45,7 @@ from .messages import (
 __all__ = ["Address"]
 
 
+@protected
 class Address(Node):
     """A node that messages and requests can be sent to."""
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import trio
-from trio.lowlevel import current_task
+from trio.lowlevel import current_task, enable_ki_protection
 
 from . import _payloads
 from ._handlers import annotated_types
+from ._interrupts import protected
 from ._requests import Outcome, ReplyBox, Request, Responder
 from ._tree import Node
 from ._values import JobEvent
@@ -194,6 +195,7 @@ async def give_up(
         await trio.lowlevel.checkpoint_if_cancelled()
 
 
+@enable_ki_protection
 async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: Any) -> Any:
     """Send a request and wait for its outcome."""
     name, wanted = job_of(job)
@@ -212,6 +214,7 @@ async def ask(node: Node, worker: str, job: str | Callable[..., Any], payload: A
     return request.result(wanted)
 
 
+@protected
 class PendingJob(Generic[R]):
     """A job in progress: `async with` its lifetime, `async for` its events.
 

@@ -19,12 +19,12 @@ from trio.lowlevel import (
     checkpoint,
     checkpoint_if_cancelled,
     current_task,
-    enable_ki_protection,
     wait_task_rescheduled,
 )
 
 from . import _clock
 from ._checks import check_message, check_target, no_target, source_of
+from ._interrupts import protected
 from ._observers import Observers
 from ._routes import Intake, Route
 from ._streams import LaggingStream
@@ -94,6 +94,7 @@ _COMMANDS = (BusEndWorkerMessage, BusCancelWorkerMessage, *_SESSION)
 _DATA, _SYSTEM, _COMMAND = range(3)
 
 
+@protected
 class LocalBus(WorkerBus):
     """Carries messages between the workers of one process."""
 
@@ -226,7 +227,6 @@ class LocalBus(WorkerBus):
             await checkpoint()
             self._yielded = _clock.slice_clock()
 
-    @enable_ki_protection
     async def send_internal(self, message: BusMessage) -> None:
         """Deliver a data message that users do not send by hand."""
         await self.pause()
@@ -237,7 +237,6 @@ class LocalBus(WorkerBus):
         if box is None:
             self.dead_letter(message, "unknown", message.target)
 
-    @enable_ki_protection
     async def send_as(self, sender: str, message: BusMessage) -> None:
         """Deliver `message` for `sender`: check and yield first, effect last."""
         self.sent = number = self.sent + 1
@@ -269,7 +268,6 @@ class LocalBus(WorkerBus):
         else:
             self._deliver_at_once(kind, message)
 
-    @enable_ki_protection
     def send_nowait_as(self, sender: str, message: BusMessage) -> None:
         """Deliver `message` for `sender` at once or raise `trio.WouldBlock`."""
         self.sent += 1
@@ -359,7 +357,6 @@ class LocalBus(WorkerBus):
             return False
         return True
 
-    @enable_ki_protection
     def publish(self, message: BusMessage) -> None:
         """Announce something of the framework's own; what finds no room becomes a dead letter."""
         if self.watched:
@@ -407,7 +404,6 @@ class LocalBus(WorkerBus):
 
     # Delivery
 
-    @enable_ki_protection
     async def wait_for_room(self, box: Intake, item: Any) -> None:
         """Wait until `item` has entered the data lane of `box`.
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import attrs
 
 from . import _payloads
+from ._interrupts import let_interrupt
 from ._values import WorkerErrorData, WorkerReadyData
 from .messages import (
     BusActivateWorkerMessage,
@@ -473,7 +474,7 @@ def collect(cls: type) -> HandlerTable:
     owners: dict[object, str] = {}
     frames: dict[str | None, Callable[[Any, Any], Awaitable[object]]] = {}
     for name in marked_names(cls):
-        function = getattr(cls, name)
+        function = let_interrupt(getattr(cls, name))
         marks, job_mark = _marks_of(cls, name)
         if marks:
             _check_method(function, "@handles", _MESSAGE)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 import trio
 
 from ._asking import finish, give_up, job_of, leave, new_request, post, wait_at
+from ._interrupts import protected
 from ._requests import Outcome, ReplyBox, Request
 from ._tree import Node
 from ._values import JobGroupEvent
@@ -20,6 +21,7 @@ __all__ = ["JobGroup"]
 R = TypeVar("R")
 
 
+@protected
 class JobGroup(Generic[R]):
     """Jobs in progress: `async with` their lifetime, `async for` their events.
 

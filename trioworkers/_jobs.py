@@ -18,6 +18,7 @@ from trio.lowlevel import current_task
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import JobHandler
+from ._interrupts import protected
 from ._requests import Outcome, Request, serving
 from ._tree import leaves
 from ._values import JobEventType, error_text, safe_text
@@ -44,6 +45,7 @@ _EVENT_MESSAGES: dict[JobEventType, Callable[..., BusMessage]] = {
 _NO_STREAM: Any = object()
 
 
+@protected
 class Job:
     """A job as its handler sees it.
 
@@ -192,6 +194,7 @@ class JobHost(Protocol):
         ...
 
 
+@protected
 class JobDesk:
     """Admits, runs and queues the jobs of one worker slot."""
 
@@ -323,7 +326,8 @@ class JobDesk:
             reason = request.cancelled_by[0] if request.cancelled_by else None
             job._scope.cancel(reason=reason)
         else:
-            self.queue.remove(request)
+            if request in self.queue:
+                self.queue.remove(request)
             request.finish(request.cancelled())
             request.exit()
 

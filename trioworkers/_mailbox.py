@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from . import _clock
+from ._interrupts import protected
 from ._values import DeadLetterReason, MailboxStatistics
 from ._waits import Mover
 from .errors import MailboxFullError, SystemLaneFullError
@@ -65,6 +66,7 @@ class MailboxOwner(Protocol):
         ...
 
 
+@protected
 class Mailbox:
     """The two lanes of one worker slot.
 

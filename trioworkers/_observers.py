@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 
+from ._interrupts import notify
 from ._values import excerpt
 from .abc import Instrument
 
@@ -70,7 +71,7 @@ class Observers:
         """Call `hook` of all who override it; remove those who raise."""
         for instrument in tuple(getattr(self, hook)):
             try:
-                getattr(instrument, hook)(*args)
+                notify(getattr(instrument, hook), *args)
             except Exception:
                 self.remove(instrument)
                 logger.exception(

@@ -9,6 +9,7 @@ import trio
 from trio.lowlevel import current_task
 
 from ._bus import LocalBus
+from ._interrupts import protected
 from ._runner import WorkerRunner, check_trio
 from ._tree import leaves, split
 from ._values import Strategy
@@ -23,6 +24,7 @@ _MISNESTED = (
 )
 
 
+@protected
 class _OpenRunner(AbstractAsyncContextManager[WorkerRunner]):
     """The runner in a task beside the block, so that only a crash reaches the block."""
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import trio
 
 from ._checks import check_async
+from ._interrupts import protected
 from ._streams import LaggingStream
 from ._values import Down, Lagged, StopReason, Up, WorkerReadyData, WorkerRegistryEntry
 from ._waits import Resource, WaitGraph
@@ -21,6 +22,7 @@ Listener: TypeAlias = Callable[[Up | Down], None]
 ReadyHandler: TypeAlias = Callable[[WorkerReadyData], Awaitable[object]]
 
 
+@protected
 class Registry:
     """The ready workers of one runner, and those its links know of.
 

@@ -23,6 +23,7 @@ from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 from . import _payloads
 from ._bus import LocalBus
 from ._handlers import admits_none, fit
+from ._interrupts import protected
 from ._routes import Intake
 from ._tree import Node
 from ._values import JobEvent, JobEventType, JobGroupEvent
@@ -57,6 +58,7 @@ class Outcome:
     error: JobError | None = None
 
 
+@protected
 class ReplyBox:
     """Where the events and outcomes of one ask, job or group arrive, for one reader."""
 
@@ -223,6 +225,7 @@ def _inherited_deadline() -> float:
     return inf if request is None or request.exited else request.deadline
 
 
+@protected
 class Request:
     """An open job request, and in the end its outcome."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from ._interrupts import protected
 from ._requests import Request
 from ._tree import Context, Node
 from ._values import StopReason, errors_text
@@ -18,6 +19,7 @@ from .messages import (
 __all__ = ["Root"]
 
 
+@protected
 class Root(Node):
     """The node above the root workers, and what is behind the runner's name on the bus."""
 

@@ -14,6 +14,7 @@ import trio
 
 from ._bus import LocalBus
 from ._checks import check_async, check_settings
+from ._interrupts import let_interrupt, protected
 from ._participant import Participant
 from ._registry import Registry
 from ._requests import Request
@@ -47,6 +48,7 @@ RunnerEvent: TypeAlias = Literal["on_ready"]
 _BEFORE = WorkerState.ADDED
 
 
+@protected
 class WorkerRunner(Participant):
     """Runs workers as a tree of trio tasks, and stops them."""
 
@@ -231,7 +233,7 @@ class WorkerRunner(Participant):
 
         def add(handler: H) -> H:
             check_async(handler, "a handler of on_ready")
-            self._ready_handlers.append(handler)
+            self._ready_handlers.append(let_interrupt(handler))
             return handler
 
         return add

@@ -18,11 +18,12 @@ from math import inf
 from typing import Any
 
 import trio
-from trio.lowlevel import checkpoint_if_cancelled, current_task
+from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
 from . import _clock
 from ._address import Address
 from ._handlers import ChildFailed, WatchedReady
+from ._interrupts import protected
 from ._requests import serving
 from ._tree import Context, Node, leaves, split, start_task
 from ._turns import Turns
@@ -55,6 +56,7 @@ _FINAL_STATES = {
 }
 
 
+@protected
 class Slot(Address):
     """One worker in the tree."""
 
@@ -559,5 +561,6 @@ def _note_worker(error: Exception, path: str) -> None:
             error.add_note(f"in worker {path}")
 
 
+@enable_ki_protection
 async def _raise(errors: list[Exception]) -> None:
     raise ExceptionGroup("a child failed", errors)

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import trio
 
+from ._interrupts import protected
 from ._values import Lagged
 
 __all__ = ["LaggingStream"]
@@ -14,6 +15,7 @@ __all__ = ["LaggingStream"]
 T = TypeVar("T")
 
 
+@protected
 class LaggingStream(Generic[T]):
     """Keeps the newest `capacity` items; `Lagged(n)` stands for the older ones that were lost.
 
@@ -63,7 +65,6 @@ class LaggingStream(Generic[T]):
         """Return itself: there is one reader."""
         return self
 
-    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T | Lagged:
         """Wait for the next item.
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import trio
 
+from ._interrupts import call, protected
 from ._slot import Slot
 from ._tree import Context, Node
 from ._values import Backoff, Restart, Strategy, error_text
@@ -54,6 +55,7 @@ class SupervisorSettings(Protocol):
         ...
 
 
+@protected
 class Supervisor:
     """Starts and restarts the children of `node`."""
 
@@ -433,6 +435,7 @@ class Supervisor:
         self._skip(child)
 
 
+@protected
 class _Round:
     """One restart, of a child or of a group of them together."""
 
@@ -491,7 +494,7 @@ class _Round:
 def _make(source: Any) -> Worker:
     _check_class(source)
     make: Callable[[], Any] | None = source if callable(source) else None
-    worker = source if make is None else make()
+    worker = source if make is None else call(make)
     if not isinstance(worker, Worker):
         raise TypeError(f"expected a Worker, or a function that makes one, not {worker!r}")
     return worker

@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextvars
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from math import inf
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 import trio
 
 from ._bus import LocalBus
+from ._interrupts import protected
 from ._registry import Registry
 from ._values import Restart, StopReason
 
@@ -92,6 +94,7 @@ class Context:
             scope.deadline = min(scope.deadline, node.cut_off())
 
 
+@protected
 class Node(ABC):
     """A place in the worker tree that stops together with what is below it."""
 
@@ -304,9 +307,12 @@ class Node(ABC):
         reason = "a deadline has passed" if leaf.source == "deadline" else leaf.reason
         return StopReason("failed" if failed else "cancelled", reason, self.path)
 
-    @contextmanager
-    def shielded(self) -> Generator[trio.CancelScope]:
+    def shielded(self) -> AbstractContextManager[trio.CancelScope]:
         """Shield a clean-up until the cut-off of this node."""
+        return _Shield(self)
+
+    def shield_deadline(self) -> float:
+        """Return when a clean-up that begins here and now is cut."""
         deadline = inf
         if trio.current_effective_deadline() == -inf:
             top = self._topmost_cancelled()
@@ -316,13 +322,35 @@ class Node(ABC):
             else:
                 # A scope that is none of ours was cancelled.
                 deadline = trio.current_time() + self.context.cancel_grace
-        deadline = min(deadline, self.cut_off())
-        with trio.CancelScope(shield=True, deadline=deadline) as scope:
-            self.context.shields[scope] = self
-            try:
-                yield scope
-            finally:
-                del self.context.shields[scope]
+        return min(deadline, self.cut_off())
+
+
+@protected
+class _Shield(AbstractContextManager[trio.CancelScope]):
+    """The block of one clean-up.
+
+    A generator would leave its scope open if an interrupt struck between it and the block.
+    """
+
+    __slots__ = ("_node", "_scope")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._scope = trio.CancelScope(shield=True)
+
+    def __enter__(self) -> trio.CancelScope:
+        self._scope.deadline = self._node.shield_deadline()
+        self._node.context.shields[self._scope] = self._node
+        return self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        del self._node.context.shields[self._scope]
+        return self._scope.__exit__(kind, error, trace)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -30,6 +30,7 @@ from trio.lowlevel import Abort, checkpoint, current_task, wait_task_rescheduled
 from . import _clock
 from ._bus import SENDS_PER_PASS, SLICE
 from ._handlers import ChildFailed, HandlerTable, WatchedReady
+from ._interrupts import protected
 from ._mailbox import Mailbox
 from ._observers import Observers
 from ._tree import start_task
@@ -86,6 +87,7 @@ class TurnHost(Protocol):
         ...
 
 
+@protected
 class Turns:
     """Runs the handlers of one worker incarnation."""
 

@@ -14,6 +14,8 @@ from typing import Protocol, TypeAlias
 import trio
 from trio.lowlevel import reschedule
 
+from ._interrupts import protected
+
 __all__ = ["Mover", "Resource", "WaitGraph"]
 
 Mover: TypeAlias = "trio.lowlevel.Task | Resource"
@@ -34,6 +36,7 @@ class Resource(Protocol):
         ...
 
 
+@protected
 class WaitGraph:
     """All waits of one bus.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from ._interrupts import protected
 from ._slot import Slot
 from ._tree import Node
 
@@ -59,6 +60,7 @@ def report_stuck(what: str, seconds: float, task: trio.lowlevel.Task) -> None:
     )
 
 
+@protected
 class Watchdog:
     """Watches nodes that are being stopped, until they have."""
 

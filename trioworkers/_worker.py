@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import trio
+from trio.lowlevel import disable_ki_protection
 
 from . import _handlers
 from ._bus import LocalBus
@@ -221,6 +222,7 @@ class Worker(_Placed, Participant):
     def _events(cls) -> frozenset[str]:
         return _EVENTS
 
+    @disable_ki_protection
     async def _call_hook(self, event: str, *args: Any) -> None:
         await getattr(self, event)(*args)
         for handler in (self._event_handlers or {}).get(event, ()):
