@@ -22,6 +22,7 @@ from trioworkers.proxies import (
     _portal,
     _proxy,
     _serving,
+    _shared_stream,
     serve_proxies,
 )
 from trioworkers.wire import Limits, pipecat_session
@@ -29,6 +30,7 @@ from trioworkers.wire import Limits, pipecat_session
 PROXIES = (DOCS / "proxies.md").read_text(encoding="utf-8")
 SECURITY = (DOCS / "security.md").read_text(encoding="utf-8")
 MIB = 2**20
+EVERY_ANSWER = "answers waiting to leave, refusals and those of jobs let in before included"
 
 
 def rows(page: str, first: str) -> list[list[str]]:
@@ -68,13 +70,16 @@ def test_the_arguments_that_a_server_has_not() -> None:
     ("what", "numbers"),
     [
         ("a message", ["1 MiB", "64 levels", "128 characters"]),
-        ("waiting to leave", ["256 messages", "4 MiB"]),
+        ("waiting to leave, answers aside", ["256 messages", "4 MiB"]),
+        ("answers waiting to leave", ["1,024", "8 MiB"]),
+        (EVERY_ANSWER, ["2,048", "64 MiB"]),
         ("system messages waiting to leave", ["10,000"]),
         ("come in, waiting for the local worker", ["1,024 messages", "8 MiB"]),
         ("come in, in the local worker's system lane", ["256"]),
         ("events of one job, unread", ["1,024"]),
         ("open jobs of one peer", ["1,024"]),
         ("come in before there is a link", ["1,024", "4 MiB"]),
+        ("empty fragments of one message", ["4,096"]),
         ("unreadable messages", ["32", "every 8 good"]),
         ("silence", ["20 s"]),
         ("an orderly close", ["2 s"]),
@@ -84,7 +89,9 @@ def test_the_bounds_of_a_link(what: str, numbers: list[str]) -> None:
     """Each bound on the page is that of the code (S-PROXY-4, S-PROXY-5)."""
     code = {
         "a message": [Limits().message_size // MIB, Limits().depth, Limits().name_length],
-        "waiting to leave": [_outbox.CAPACITY, _outbox.BYTES // MIB],
+        "waiting to leave, answers aside": [_outbox.CAPACITY, _outbox.BYTES // MIB],
+        "answers waiting to leave": [_deliveries.MAX_JOBS, _deliveries.ANSWER_BYTES // MIB],
+        EVERY_ANSWER: [2 * _deliveries.MAX_JOBS, _deliveries.ANSWER_LIMIT // MIB],
         "system messages waiting to leave": [_outbox.SYSTEM_LIMIT],
         "come in, waiting for the local worker": [
             _deliveries.INBOX_CAPACITY,
@@ -97,6 +104,7 @@ def test_the_bounds_of_a_link(what: str, numbers: list[str]) -> None:
             _anteroom.EARLY_MESSAGES,
             _anteroom.EARLY_BYTES // MIB,
         ],
+        "empty fragments of one message": [_shared_stream.EMPTY_FRAGMENTS],
         "unreadable messages": [pipecat_session.PATIENCE, pipecat_session.FORGIVEN_AFTER],
         "silence": [int(_proxy.HEARTBEAT)],
         "an orderly close": [int(_link.CLOSE_SECONDS)],

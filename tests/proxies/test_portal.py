@@ -46,6 +46,7 @@ from trioworkers import (
     UnknownWorkerError,
     Worker,
     WorkerGoneError,
+    WorkerReadyData,
     WorkerState,
     handles,
     message,
@@ -151,6 +152,19 @@ async def test_the_remote_worker_is_registered(peer: Peer, autojump_clock: Any) 
     assert str(seen[1].reason) == "failed: wire cut (by far/assistant -> main/proxy)".replace(
         "main", peer.runner.name
     )
+
+
+async def test_the_name_of_a_peer_s_runner_is_plain(peer: Peer, autojump_clock: Any) -> None:
+    """S-PROXY-3: what a peer calls its runner cannot pass for a line of its own in a log."""
+    heard: list[str] = []
+
+    async def note(data: WorkerReadyData) -> None:
+        heard.append(data.runner)
+
+    await peer.runner.registry.watch("assistant", note)
+    peer.announce(runner="far\nERROR all is lost")
+    await trio.testing.wait_all_tasks_blocked()
+    assert heard == [r"far\nERROR all is lost"]
 
 
 @pytest.mark.parametrize(

@@ -372,7 +372,7 @@ class Portal:
         if self.name in self._registry:
             self._registry.update(entry)
         else:
-            self._registry.register(entry, message.runner)
+            self._registry.register(entry, self._runner)
 
     def _open_request(self, job_id: str) -> Request | None:
         """Return the request that left here and that a reply is about."""
