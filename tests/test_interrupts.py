@@ -180,7 +180,7 @@ def test_a_loop_in_an_instrument() -> None:
     assert instrument.states == ["starting", "ready", "ending", "cancelled"]
 
 
-def test_an_instrument_outside_of_our_steps() -> None:
+async def test_an_instrument_outside_of_our_steps() -> None:
     """S-RUN-7: an interrupt where nothing of ours is going on is raised there."""
     with pytest.raises(KeyboardInterrupt):
         notify(interrupt)
