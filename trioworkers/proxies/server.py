@@ -113,7 +113,10 @@ class WebSocketProxyServer(WebSocketProxy):
     # The connection
 
     async def on_start(self) -> None:
-        """Watch the connection for as long as the proxy is inactive."""
+        """Watch the connection for as long as the proxy is inactive.
+
+        A subclass with an `on_start` of its own has to call this one.
+        """
         if not self._transport.accepted:
             self._accept_by = trio.current_time() + HANDSHAKE_SECONDS
         if not self.active:
