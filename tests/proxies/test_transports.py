@@ -225,7 +225,7 @@ async def test_names(server: Server) -> None:
 @each_server
 async def test_one_proxy_for_each_connection(server: Server) -> None:
     """S-PROXY-3: a second proxy would take messages from the first: it cannot be made."""
-    names = {"worker_name": "assistant", "remote_worker_name": "acme"}
+    names: dict[str, Any] = {"worker_name": "assistant", "remote_worker_name": "acme"}
     async with link(server) as (_, accepted):
         with pytest.raises(ValueError, match="worker name"):
             WebSocketProxyServer("a", websocket=accepted, worker_name="", remote_worker_name="b")
