@@ -217,8 +217,7 @@ async def test_an_on_ready_handler_that_ends_the_runner(
 
     runner.event_handler("on_ready")(note(log, "never"))
     await runner.add_workers(Actor())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(runner.run)
+    await runner.run()
     assert log == ["told"]
     assert runner.stop_reason == StopReason("ended", "enough", "runner")
 

@@ -77,10 +77,11 @@ class Host(Worker):
             return
         try:
             await trio.to_thread.run_sync(self.flood)
-        except BaseException as error:
+        except trio.Cancelled as error:
             self.raised.append(error)
-            if isinstance(error, trio.Cancelled):
-                raise
+            raise
+        except Exception as error:  # noqa: BLE001 - it is what is looked at
+            self.raised.append(error)
         finally:
             self.done.set()
 

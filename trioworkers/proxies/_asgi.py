@@ -211,18 +211,33 @@ class QuartTransport(_ASGITransport):
     async def _next(self) -> bytes | str:
         if self._said is not None and not self._accepted:
             raise LinkClosed  # Quart would accept now
-        message: bytes | str | None = await self.websocket.receive()
+        try:
+            message: bytes | str | None = await self.websocket.receive()
+        except _client_gone() as error:
+            raise LinkClosed(reason="the client has gone") from error
         return b"" if message is None else message  # an empty binary message, in Quart 0.22
 
     async def _write(self, frame: bytes) -> None:
-        await self.websocket.send(frame)
+        try:
+            await self.websocket.send(frame)
+        except _client_gone() as error:
+            raise LinkClosed(reason="the client has gone") from error
         self._accepted = True
 
     async def _close(self, code: int, reason: str) -> None:
+        gone: tuple[type[Exception], ...] = (RuntimeError, *_client_gone())
         try:
             await self.websocket.close(code, reason)
-        except RuntimeError as error:
+        except gone as error:
             raise LinkClosed(reason=str(error)) from error
+
+
+def _client_gone() -> tuple[type[Exception], ...]:
+    """Return what Quart raises at a disconnect, from 0.23 on."""
+    error: type[Exception] | None = getattr(
+        sys.modules["quart.wrappers.base"], "ClientDisconnectedError", None
+    )
+    return () if error is None else (error,)
 
 
 def _handler_nursery() -> trio.Nursery | None:
