@@ -6,12 +6,14 @@ import random
 from contextlib import suppress
 from functools import partial
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
 from trioworkers import (
     Backoff,
+    BusActivateWorkerMessage,
     BusDataMessage,
     Job,
     NameTakenError,
@@ -380,3 +382,53 @@ async def test_a_child_that_rests_must_keep_its_name(autojump_clock: MockClock) 
         await _all_answer(parent, "ab")
         assert list(parent.children) == ["a", "b"]
     assert "'a' made one named 'z': it must keep the name" in errors[1]
+
+
+@attrs.frozen
+class One:
+    """What the first incarnation is activated with."""
+
+    x: int
+
+
+@attrs.frozen
+class Two:
+    """What the later ones want."""
+
+    y: int
+
+
+class Early(Child):
+    """Is active with one kind of arguments."""
+
+    async def on_activated(self, args: One | None) -> None:
+        pass
+
+
+class Late(Child):
+    """Wants another kind."""
+
+    async def on_activated(self, args: Two | None) -> None:
+        pass
+
+
+async def test_an_incarnation_whose_arguments_do_not_fit(autojump_clock: MockClock) -> None:
+    """S-SUP-6: arguments that the next incarnation does not take are a failed start."""
+    made: list[Worker] = []
+
+    def make() -> Worker:
+        made.append((Late if made else Early)("a"))
+        return made[-1]
+
+    class Parent(Worker):
+        max_restarts = 2
+
+        async def on_start(self) -> None:
+            await self.add_workers(make, restart=Restart.PERMANENT)
+
+    with pytest.RaisesGroup(RestartIntensityExceeded):
+        async with open_runner(Parent("parent")) as runner:
+            await runner.send(BusActivateWorkerMessage(target="a", args={"x": 1}))
+            await runner.send(Crash(target="a"))
+            await trio.sleep_forever()
+    assert len(made) == 3
