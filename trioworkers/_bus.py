@@ -39,22 +39,13 @@ from .errors import (
     SystemLaneFullError,
 )
 from .messages import (
+    JOB_PROTOCOL,
     BusAddWorkerMessage,
     BusCancelMessage,
     BusCancelWorkerMessage,
     BusDataMessage,
     BusEndMessage,
     BusEndWorkerMessage,
-    BusJobCancelMessage,
-    BusJobRequestMessage,
-    BusJobResponseMessage,
-    BusJobResponseUrgentMessage,
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-    BusJobStreamStartMessage,
-    BusJobUpdateMessage,
-    BusJobUpdateRequestMessage,
-    BusJobUpdateUrgentMessage,
     BusMessage,
     BusSystemMessage,
     is_message_class,
@@ -75,18 +66,6 @@ SLICE = 0.001
 REPORTED = 1024
 """How many kinds of dead letters are remembered as reported: names of targets have no bound."""
 
-_JOB_PROTOCOL = (
-    BusJobRequestMessage,
-    BusJobResponseMessage,
-    BusJobResponseUrgentMessage,
-    BusJobUpdateMessage,
-    BusJobUpdateRequestMessage,
-    BusJobUpdateUrgentMessage,
-    BusJobCancelMessage,
-    BusJobStreamStartMessage,
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-)
 _SESSION = (BusEndMessage, BusCancelMessage, BusAddWorkerMessage)
 _COMMANDS = (BusEndWorkerMessage, BusCancelWorkerMessage, *_SESSION)
 
@@ -377,7 +356,7 @@ class LocalBus(WorkerBus):
         check_message(message)
         if not is_message_class(cls):
             raise TypeError(f"{cls.__qualname__} is not marked @message: put it before the class")
-        if isinstance(message, _JOB_PROTOCOL):
+        if isinstance(message, JOB_PROTOCOL):
             raise TypeError(
                 f"{cls.__qualname__} is not sent by hand: use ask(), job(), job_group() or the Job"
             )

@@ -15,6 +15,7 @@ from . import _payloads
 from ._interrupts import let_interrupt
 from ._values import WorkerErrorData, WorkerReadyData
 from .messages import (
+    JOB_REPLIES,
     BusActivateWorkerMessage,
     BusAddWorkerMessage,
     BusCancelMessage,
@@ -26,14 +27,7 @@ from .messages import (
     BusFrameMessage,
     BusJobCancelMessage,
     BusJobRequestMessage,
-    BusJobResponseMessage,
-    BusJobResponseUrgentMessage,
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-    BusJobStreamStartMessage,
-    BusJobUpdateMessage,
     BusJobUpdateRequestMessage,
-    BusJobUpdateUrgentMessage,
     BusLocalMessage,
     BusMessage,
     BusSystemMessage,
@@ -97,18 +91,7 @@ _INSTEAD: dict[type[BusMessage], str] = {
     BusJobRequestMessage: "mark a method @job()",
     BusJobCancelMessage: "the job's handler is cancelled",
     BusJobUpdateRequestMessage: "override on_job_update_requested",
-    **dict.fromkeys(
-        (
-            BusJobResponseMessage,
-            BusJobResponseUrgentMessage,
-            BusJobUpdateMessage,
-            BusJobUpdateUrgentMessage,
-            BusJobStreamStartMessage,
-            BusJobStreamDataMessage,
-            BusJobStreamEndMessage,
-        ),
-        "what a job answers goes to ask(), job() and job_group()",
-    ),
+    **dict.fromkeys(JOB_REPLIES, "what a job answers goes to ask(), job() and job_group()"),
 }
 
 

@@ -5,7 +5,6 @@ Each way a handler can end leads to `JobDesk.serve`, which turns it into the req
 
 from __future__ import annotations
 
-import functools
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -25,22 +24,10 @@ from ._values import JobEventType, error_text, safe_text
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
 from .messages import (
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-    BusJobStreamStartMessage,
-    BusJobUpdateMessage,
-    BusJobUpdateUrgentMessage,
-    BusMessage,
     JobStatus,
 )
 
 __all__ = ["Job", "JobDesk", "JobHost"]
-
-_EVENT_MESSAGES: dict[JobEventType, Callable[..., BusMessage]] = {
-    "stream_start": BusJobStreamStartMessage,
-    "stream_data": BusJobStreamDataMessage,
-    "stream_end": BusJobStreamEndMessage,
-}
 
 _NO_STREAM: Any = object()
 
@@ -94,8 +81,7 @@ class Job:
             RuntimeError: the job has ended.
             BackpressureDeadlockError: its reader waits, directly or not, for this job.
         """
-        kind = BusJobUpdateUrgentMessage if urgent else BusJobUpdateMessage
-        await self._emit("update", data, functools.partial(kind, update=data), urgent)
+        await self._emit("update", data, urgent)
 
     async def stream_start(self, data: dict[str, Any] | None = None) -> None:
         """Open the job's stream; as `update` otherwise."""
@@ -115,14 +101,10 @@ class Job:
             raise RuntimeError(
                 f"the stream of job {self.name!r} has ended: send no {kind} after it"
             )
-        await self._emit(kind, data, functools.partial(_EVENT_MESSAGES[kind], data=data))
+        await self._emit(kind, data)
 
     async def _emit(
-        self,
-        kind: JobEventType,
-        data: dict[str, Any] | None,
-        make: Callable[..., BusMessage],
-        urgent: bool = False,
+        self, kind: JobEventType, data: dict[str, Any] | None, urgent: bool = False
     ) -> None:
         if data is not None and not isinstance(data, dict):
             raise TypeError(f"{kind} takes a dict, not {data!r} of type {type(data).__name__}")
@@ -131,9 +113,7 @@ class Job:
             raise RuntimeError(f"job {self.name!r} has ended: send its events before it returns")
         await request.bus.pause()
         if request.bus.watched:
-            request.bus.tell(
-                make(source=request.target, target=request.requester, job_id=request.id)
-            )
+            request.bus.tell(request.event_message(kind, data, urgent=urgent))
         await request.box.put(request.event(kind, data), urgent)
 
     def response(self, returned: Any) -> Any:

@@ -40,10 +40,22 @@ from .messages import (
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+    BusJobStreamStartMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateUrgentMessage,
+    BusMessage,
     JobStatus,
 )
 
 __all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder"]
+
+_STREAM_MESSAGES: dict[JobEventType, Callable[..., BusMessage]] = {
+    "stream_start": BusJobStreamStartMessage,
+    "stream_data": BusJobStreamDataMessage,
+    "stream_end": BusJobStreamEndMessage,
+}
 
 EVENT_CAPACITY = 64
 """How many events of a job, or of a group, wait for their reader before the producer does."""
@@ -329,6 +341,16 @@ class Request:
     def event(self, kind: JobEventType, data: dict[str, Any] | None) -> JobEvent | JobGroupEvent:
         """Return an event as its reader gets it."""
         return JobGroupEvent(self.target, kind, data) if self.grouped else JobEvent(kind, data)
+
+    def event_message(
+        self, kind: JobEventType, data: dict[str, Any] | None, *, urgent: bool = False
+    ) -> BusMessage:
+        """Return an event as a bus message."""
+        head = {"source": self.target, "target": self.requester, "job_id": self.id}
+        if kind != "update":
+            return _STREAM_MESSAGES[kind](**head, data=data)
+        update = BusJobUpdateUrgentMessage if urgent else BusJobUpdateMessage
+        return update(**head, update=data)
 
     # What the requester does with it
 

@@ -16,6 +16,8 @@ import attrs
 from ._values import WorkerRegistryEntry
 
 __all__ = [
+    "JOB_PROTOCOL",
+    "JOB_REPLIES",
     "BusActivateWorkerMessage",
     "BusAddWorkerMessage",
     "BusCancelMessage",
@@ -395,6 +397,26 @@ class BusJobStreamEndMessage(BusDataMessage):
 
     job_id: str
     data: dict[str, Any] | None = None
+
+
+JOB_REPLIES = (
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateUrgentMessage,
+    BusJobStreamStartMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+)
+"""What a worker tells whoever asked it for a job."""
+
+JOB_PROTOCOL = (
+    BusJobRequestMessage,
+    BusJobCancelMessage,
+    BusJobUpdateRequestMessage,
+    *JOB_REPLIES,
+)
+"""All that is said about a job, by either side; jobs have no other messages."""
 
 
 # UI carriers

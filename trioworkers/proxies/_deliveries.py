@@ -36,12 +36,7 @@ from ..messages import (
     BusEndWorkerMessage,
     BusJobCancelMessage,
     BusJobRequestMessage,
-    BusJobStreamDataMessage,
-    BusJobStreamEndMessage,
-    BusJobStreamStartMessage,
-    BusJobUpdateMessage,
     BusJobUpdateRequestMessage,
-    BusJobUpdateUrgentMessage,
     BusMessage,
     BusSystemMessage,
 )
@@ -69,12 +64,6 @@ ANSWER_BYTES = 8 * 2**20
 
 ANSWER_LIMIT = 64 * 2**20
 """How many may wait in any case, for jobs that were let in before; beyond it the link is closed."""
-
-_STREAM: dict[str, Callable[..., BusMessage]] = {
-    "stream_start": BusJobStreamStartMessage,
-    "stream_data": BusJobStreamDataMessage,
-    "stream_end": BusJobStreamEndMessage,
-}
 
 
 class DeliveriesOwner(Protocol):
@@ -326,15 +315,7 @@ class Deliveries:
 
     async def send_event(self, request: Request, event: JobEvent, urgent: bool) -> None:
         """Send an event of a job; waits while the outbox is full."""
-        head = {"source": request.target, "target": request.requester, "job_id": request.id}
-        make = _STREAM.get(event.type)
-        message: BusMessage
-        if make is not None:
-            message = make(**head, data=event.data)
-        elif urgent:
-            message = BusJobUpdateUrgentMessage(**head, update=event.data)
-        else:
-            message = BusJobUpdateMessage(**head, update=event.data)
+        message = request.event_message(event.type, event.data, urgent=urgent)
         if request.late:
             self._lose(message, "late reply", "the link is lost")
         elif not self._owner.outbox.put(message, 0.0):

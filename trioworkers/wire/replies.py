@@ -6,16 +6,14 @@ from typing import NamedTuple
 
 from .._values import JobEventType
 from ..messages import (
+    JOB_PROTOCOL,
     BusDataMessage,
-    BusJobCancelMessage,
-    BusJobRequestMessage,
     BusJobResponseMessage,
     BusJobResponseUrgentMessage,
     BusJobStreamDataMessage,
     BusJobStreamEndMessage,
     BusJobStreamStartMessage,
     BusJobUpdateMessage,
-    BusJobUpdateRequestMessage,
     BusJobUpdateUrgentMessage,
     BusMessage,
     BusSystemMessage,
@@ -48,18 +46,11 @@ FINAL: tuple[type[BusMessage], ...] = tuple(kind for kind, reply in REPLIES.item
 RESPONSES = (BusJobResponseMessage, BusJobResponseUrgentMessage)
 """What ends it with a status."""
 
-_PROTOCOL = (
-    *REPLIES,
-    BusJobRequestMessage,
-    BusJobCancelMessage,
-    BusJobUpdateRequestMessage,
-)
-
 
 def unfit(kind: type[BusMessage]) -> str | None:
     """Say why no message of exactly this class can travel, on any bus; None if it can."""
     if not issubclass(kind, BusDataMessage | BusSystemMessage):
         return "it has no lane: derive it from BusDataMessage or BusSystemMessage"
-    if issubclass(kind, _PROTOCOL) and kind not in _PROTOCOL:
+    if issubclass(kind, JOB_PROTOCOL) and kind not in JOB_PROTOCOL:
         return "it is derived from a message of the job protocol, which has no others"
     return None
