@@ -24,47 +24,25 @@ Exits with 1 if a claim does not hold. Not part of the test suite: a test must n
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.harness import (
-    ROOT,
-    Claim,
-    Figure,
-    Group,
-    Run,
-    Samples,
-    Side,
-    judge,
-    machine,
-    measure,
-    noise,
-    print_table,
-    significant,
+from benchmarks.command import (
+    in_ms,
+    in_us,
+    measure_beside_peer,
+    peer_parser,
+    present,
+    record_of,
 )
-from benchmarks.peers.environments import PIPECAT, PeerRefusedError
+from benchmarks.harness import Claim, Figure, Group, Run, Samples, Side
 
 OURS = Side("ours", "benchmarks.ours")
 LIMITS = Side("bare trio", "benchmarks.limits")
-BUSY_LOAD = 0.7
-BUSY_SPIN = 1.7
+TITLES = {"ours": "ours", "limits": "bare trio", "pipecat": "Pipecat"}
 FLAT = (10, 100, 1_000, 10_000)
-
-
-def in_us(seconds: float) -> str:
-    return f"{significant(seconds * 1e6)} us"
-
-
-def in_ms(seconds: float) -> str:
-    return f"{significant(seconds * 1e3)} ms"
 
 
 def in_kb(size: float) -> str:
@@ -270,102 +248,19 @@ CLAIMS = (
 
 def main() -> int:
     """Measure, print the table, and return the exit code."""
-    arguments = parse()
-    if arguments.show:
-        record = json.loads(arguments.show.read_text(encoding="utf-8"))
-    else:
-        record = record_of(arguments)
-    samples: Samples = record["samples"]
-    side_names = {run.key: title(run.side) for group in GROUPS for run in group.runs}
-    measured = {figure.run for claim in CLAIMS for figure in [claim.ours] if figure.run in samples}
-    lines = [judge(claim, samples, side_names) for claim in CLAIMS if claim.ours.run in measured]
-    print_heading(record)
-    print_table(lines)
-    print_slope(samples)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return int(any(line.verdict == "FAIL" for line in lines))
-
-
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("--peers", action="store_true", help="measure Pipecat as well")
-    parser.add_argument("--yes", action="store_true", help="install a missing peer unasked")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
-    parser.add_argument("--only", help="groups to run: " + ",".join(group.name for group in GROUPS))
-    parser.add_argument("--rounds", type=int, help="rounds for every group")
-    parser.add_argument("--json", type=Path, help="write machine, versions and samples there")
-    parser.add_argument("--show", type=Path, help="print the table of such a file instead")
-    return parser.parse_args()
-
-
-def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the command line asks for and return everything worth keeping."""
+    arguments = peer_parser(__doc__, "core", GROUPS).parse_args()
     sides = {"ours": OURS, "limits": LIMITS}
-    if arguments.peers:
-        try:
-            PIPECAT.ensure(yes=arguments.yes)
-        except PeerRefusedError as error:
-            raise SystemExit(str(error)) from error
-        sides["pipecat"] = Side("pipecat", "benchmarks.peers.pipecat_side", str(PIPECAT.python))
-    wanted = arguments.only.split(",") if arguments.only else [group.name for group in GROUPS]
-    groups = [group for group in GROUPS if group.name in wanted]
-    started = dt.datetime.now(dt.UTC)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    samples = measure(groups, sides, quick=arguments.quick, rounds=arguments.rounds)
-    return {
-        "machine": machine(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
-        "load": round(load, 2),
-        "quick": arguments.quick,
-        "commit": commit(),
-        "versions": versions(samples),
-        "samples": samples,
-    }
-
-
-def commit() -> str:
-    """Return the commit that was measured, marked if the package differs from it."""
-    describe = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(describe, capture_output=True, text=True, check=False, cwd=ROOT)
-    return done.stdout.strip() or "unknown"
-
-
-def versions(samples: Samples) -> dict[str, str]:
-    """Return the versions of all distributions that the figures depend on."""
-    found: dict[str, str] = {}
-    for reports in samples.values():
-        for report in reports:
-            found.update(report.get("versions", {}))
-    return dict(sorted(found.items()))
-
-
-def title(side: str) -> str:
-    """Return how the table calls a side."""
-    return {"ours": "ours", "limits": "bare trio", "pipecat": "Pipecat"}[side]
-
-
-def print_heading(record: dict[str, Any]) -> None:
-    """Print what the figures depend on."""
-    described = record["machine"]
-    print(f"{described['cpu']}, {described['cores']} cores, {described['system']}")
-    names = (f"{name} {version}" for name, version in record["versions"].items())
-    print(f"{described['implementation']} {described['python']}, {', '.join(names)}")
-    spread = noise(record["samples"])
-    slowest = spread.high / spread.median if spread.median else 1.0
-    print(
-        f"commit {record['commit']}, {record['started']}, {record['seconds']} s"
-        f"{', quick' if record['quick'] else ''}; noise: a fixed loop took {in_ms(spread.median)}, "
-        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst"
+    peer = "benchmarks.peers.pipecat_side"
+    record = record_of(
+        arguments,
+        lambda: measure_beside_peer(arguments, GROUPS, sides, peer),
+        quick=arguments.quick,
     )
-    if record["load"] > BUSY_LOAD or slowest > BUSY_SPIN:
-        print(
-            f"the machine was busy (load {record['load']} before): do not trust what is under 1 ms"
-        )
-    print()
+    code = present(
+        record, CLAIMS, {run.key: TITLES[run.side] for group in GROUPS for run in group.runs}
+    )
+    print_slope(record["samples"])
+    return code
 
 
 def print_slope(samples: Samples) -> None:

@@ -32,28 +32,10 @@ for the rest of the method.  Exits with 1 if a claim does not hold.
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
-import json
-import os
 import sys
-from pathlib import Path
-from typing import Any
 
-from benchmarks.core import commit, in_us, print_heading, versions
-from benchmarks.harness import (
-    Claim,
-    Figure,
-    Group,
-    Run,
-    Samples,
-    Side,
-    judge,
-    machine,
-    measure,
-    print_table,
-)
-from benchmarks.peers.environments import PIPECAT, PeerRefusedError
+from benchmarks.command import in_us, measure_beside_peer, peer_parser, present, record_of
+from benchmarks.harness import Claim, Figure, Group, Run, Side
 
 OURS = Side("ours", "benchmarks.ours_proxy")
 LIMITS = Side("bare", "benchmarks.limits_proxy")
@@ -137,59 +119,16 @@ CLAIMS = (
 
 def main() -> int:
     """Measure, print the table, and return the exit code."""
-    arguments = parse()
-    if arguments.show:
-        record = json.loads(arguments.show.read_text(encoding="utf-8"))
-    else:
-        record = record_of(arguments)
-    samples: Samples = record["samples"]
-    sides = {run.key: TITLES[run.side] for group in GROUPS for run in group.runs}
-    lines = [judge(claim, samples, sides) for claim in CLAIMS if claim.ours.run in samples]
-    print_heading(record)
-    print_table(lines)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return int(any(line.verdict == "FAIL" for line in lines))
-
-
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.proxy", description=summary)
-    parser.add_argument("--peers", action="store_true", help="measure Pipecat as well")
-    parser.add_argument("--yes", action="store_true", help="install a missing peer unasked")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
-    parser.add_argument("--only", help="groups to run: " + ",".join(group.name for group in GROUPS))
-    parser.add_argument("--rounds", type=int, help="rounds for every group")
-    parser.add_argument("--json", type=Path, help="write machine, versions and samples there")
-    parser.add_argument("--show", type=Path, help="print the table of such a file instead")
-    return parser.parse_args()
-
-
-def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the command line asks for and return everything worth keeping."""
+    arguments = peer_parser(__doc__, "proxy", GROUPS).parse_args()
     sides = {"ours": OURS, "limits": LIMITS}
-    if arguments.peers:
-        try:
-            PIPECAT.ensure(yes=arguments.yes)
-        except PeerRefusedError as error:
-            raise SystemExit(str(error)) from error
-        sides["pipecat"] = Side("pipecat", "benchmarks.peers.pipecat_proxy", str(PIPECAT.python))
-    wanted = arguments.only.split(",") if arguments.only else [group.name for group in GROUPS]
-    groups = [group for group in GROUPS if group.name in wanted]
-    started = dt.datetime.now(dt.UTC)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    samples = measure(groups, sides, quick=arguments.quick, rounds=arguments.rounds)
-    return {
-        "machine": machine(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
-        "load": round(load, 2),
-        "quick": arguments.quick,
-        "commit": commit(),
-        "versions": versions(samples),
-        "samples": samples,
-    }
+    peer = "benchmarks.peers.pipecat_proxy"
+    record = record_of(
+        arguments,
+        lambda: measure_beside_peer(arguments, GROUPS, sides, peer),
+        quick=arguments.quick,
+    )
+    titles = {run.key: TITLES[run.side] for group in GROUPS for run in group.runs}
+    return present(record, CLAIMS, titles)
 
 
 if __name__ == "__main__":

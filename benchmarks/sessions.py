@@ -19,17 +19,12 @@ Exits with 1 if a claim does not hold.
 
 from __future__ import annotations
 
-import argparse
-import datetime as dt
 import gc
-import json
-import os
 import statistics
 import sys
 import time
 from array import array
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -37,19 +32,8 @@ import trio.testing
 from trio_websocket import open_websocket_url
 
 from benchmarks import side
-from benchmarks.core import commit, in_ms, print_heading, versions
-from benchmarks.harness import (
-    Claim,
-    Figure,
-    Group,
-    Run,
-    Samples,
-    Side,
-    judge,
-    machine,
-    measure,
-    print_table,
-)
+from benchmarks.command import in_ms, parser, present, record_of
+from benchmarks.harness import Claim, Figure, Group, Run, Samples, Side, measure
 from benchmarks.limits import synchronous
 from trioworkers import Worker, open_runner
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
@@ -62,6 +46,7 @@ if TYPE_CHECKING:
 
     Times = tuple[float, float, float]
 
+SESSIONS = 10_000
 KINDS = ("memory", "socket", "pair")
 WARM_UP = 0.1  # of all sessions
 SAMPLES = 20
@@ -211,52 +196,22 @@ async def repeat(session: Callable[[], Awaitable[Times]], sessions: int) -> Figu
 
 def main() -> int:
     """Measure, print the table, and return the exit code."""
-    arguments = parse()
-    if arguments.show:
-        record = json.loads(arguments.show.read_text(encoding="utf-8"))
-    else:
-        record = record_of(arguments)
-    samples: Samples = record["samples"]
-    lines = [judge(each, samples, {}) for each in CLAIMS if each.ours.run in samples]
-    print_heading(record)
-    print_table(lines)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return int(any(line.verdict == "FAIL" for line in lines))
+    made = parser(__doc__, "sessions", KINDS)
+    made.add_argument("--sessions", type=int, default=SESSIONS, help="how many of each kind")
+    arguments = made.parse_args()
+    wanted = arguments.only.split(",") if arguments.only else KINDS
 
+    def take() -> Samples:
+        count = {"sessions": arguments.sessions}
+        groups = [
+            Group(kind, rounds=1, runs=(Run(kind, "ours", kind, count),))
+            for kind in KINDS
+            if kind in wanted
+        ]
+        sides = {"ours": Side("ours", "benchmarks.sessions")}
+        return measure(groups, sides, quick=False, rounds=1)
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sessions", description=summary)
-    parser.add_argument("--sessions", type=int, default=10_000, help="how many of each kind")
-    parser.add_argument("--only", help="kinds to measure: " + ",".join(KINDS))
-    parser.add_argument("--json", type=Path, help="write machine, versions and samples there")
-    parser.add_argument("--show", type=Path, help="print the table of such a file instead")
-    return parser.parse_args()
-
-
-def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the command line asks for and return everything worth keeping."""
-    count = {"sessions": arguments.sessions}
-    groups = [
-        Group(kind, rounds=1, runs=(Run(kind, "ours", kind, count),))
-        for kind in KINDS
-        if kind in (arguments.only or ",".join(KINDS)).split(",")
-    ]
-    started = dt.datetime.now(dt.UTC)
-    load = os.getloadavg()[0]
-    samples = measure(groups, {"ours": Side("ours", "benchmarks.sessions")}, quick=False, rounds=1)
-    return {
-        "machine": machine(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
-        "load": round(load, 2),
-        "quick": arguments.sessions < 10_000,
-        "commit": commit(),
-        "versions": versions(samples),
-        "samples": samples,
-    }
+    return present(record_of(arguments, take, quick=arguments.sessions < SESSIONS), CLAIMS, {})
 
 
 if __name__ == "__main__":
