@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 PROGRAM = (sys.executable, "-m", "trioworkers")
 
@@ -34,6 +36,19 @@ def run_command(
         encoding="utf-8",
         timeout=LIMIT,
     )
+
+
+FEW = ("--messages", "2000")
+"""Options of a demo that is not to take long."""
+
+
+def report(*args: str) -> dict[str, Any]:
+    """Run a demo that must end well, and return its JSON document."""
+    done = run("demo", "--json", *FEW, *args)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 @contextmanager

@@ -6,13 +6,19 @@ import json
 import sys
 from pathlib import Path
 from time import sleep
-from typing import Any
 
 import pytest
 
-from tests.cli.program import interrupt, reads_below, run, run_command, started, wait_until
-
-FEW = ("--messages", "2000")
+from tests.cli.program import (
+    FEW,
+    interrupt,
+    reads_below,
+    report,
+    run,
+    run_command,
+    started,
+    wait_until,
+)
 
 # Started by root, a program may read everything; without these two capabilities it may not.
 WITHOUT_PRIVILEGES = """
@@ -30,25 +36,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "short.txt").write_text("alpha\n")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that takes some seconds to count."""
-    folder = tmp_path_factory.mktemp("much")
-    block = " ".join(f"word{number:x}" for number in range(100_000)).encode()
-    for number in range(20):
-        (folder / f"{number}.txt").write_bytes(block * 4)
-    return folder
-
-
-def report(*args: str) -> dict[str, Any]:
-    """Run a demo that must end well, and return its JSON document."""
-    done = run("demo", "--json", *FEW, *args)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
 
 
 def test_json(folder: Path) -> None:

@@ -9,31 +9,18 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.cli.program import (
+    FEW,
     interrupt,
     is_running,
     reads_below,
+    report,
     run,
     second_process_of,
     started,
     wait_until,
 )
-
-FEW = ("--messages", "2000")
-
-
-@pytest.fixture(scope="module")
-def much(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that takes some seconds to count."""
-    folder = tmp_path_factory.mktemp("much")
-    block = " ".join(f"word{number:x}" for number in range(100_000)).encode()
-    for number in range(20):
-        (folder / f"{number}.txt").write_bytes(block * 4)
-    return folder
 
 
 @contextmanager
@@ -51,15 +38,6 @@ def counting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, found[0]
         process.communicate(timeout=60)
     wait_until(lambda: not is_running(found[0]))
-
-
-def report(*args: str) -> dict[str, Any]:
-    """Run a demo that must end well, and return its JSON document."""
-    done = run("demo", "--json", *FEW, *args)
-    assert done.returncode == 0, done.stderr
-    assert not done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
 
 
 def test_the_same_is_found(tmp_path: Path) -> None:

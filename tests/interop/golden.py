@@ -15,6 +15,7 @@ import attrs
 import pytest
 import trio
 
+from tests.interop.parts import Serving
 from trioworkers import (
     BusFrameMessage,
     BusTTSSpeakMessage,
@@ -136,7 +137,7 @@ def with_i(text: str, numbers: Iterable[int]) -> list[str]:
 # Pipecat's client speaks, our server answers.
 
 
-class Assistant(Worker):
+class Assistant(Serving):
     """Answers as the real assistant did when the messages were recorded."""
 
     def __init__(self) -> None:
@@ -159,24 +160,6 @@ class Assistant(Worker):
             target="acme", frame=message.frame, direction=message.direction, bridge="voice"
         )
         await self.send(answer)
-
-    @job()
-    async def count(self, job: Job, request: dict[str, Any]) -> dict[str, Any]:
-        for i in range(request["n"]):
-            await job.update({"i": i})
-        return {"counted": request["n"]}
-
-    @job()
-    async def urgent(self, job: Job, request: dict[str, Any] | None) -> dict[str, Any]:
-        await job.update({"u": 1}, urgent=True)
-        return {"urgent": True}
-
-    @job()
-    async def stream(self, job: Job, request: dict[str, Any]) -> None:
-        await job.stream_start({"n": request["n"]})
-        for i in range(request["n"]):
-            await job.stream({"i": i})
-        await job.stream_end({"total": request["n"]})
 
     @job()
     async def fail(self, job: Job, request: dict[str, Any] | None) -> None:

@@ -9,7 +9,7 @@ import trio
 
 from trioworkers import Job, JobFailed, Worker, job
 
-__all__ = ["BIG", "AcmePart", "AssistantPart", "TextFrame"]
+__all__ = ["BIG", "AcmePart", "AssistantPart", "Serving", "TextFrame"]
 
 BIG = {"text": "Gr\u00fc\u00dfe \u2603 " * 20_000, "rows": [{"i": i} for i in range(10_000)]}
 
@@ -44,17 +44,8 @@ class AcmePart(Worker):
         return events, pending.response
 
 
-class AssistantPart(Worker):
-    """Serves every kind of job."""
-
-    def __init__(self) -> None:
-        super().__init__("assistant", active=False)
-        self.reasons: list[str | None] = []
-        self.asked: dict[str, trio.Event] = {}
-
-    async def on_job_update_requested(self, job: Job) -> None:
-        await job.update({"progress": "half"})
-        self.asked[job.id].set()
+class Serving(Worker):
+    """Has the jobs that every assistant has."""
 
     @job()
     async def count(self, job: Job, request: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +64,19 @@ class AssistantPart(Worker):
         for i in range(request["n"]):
             await job.stream({"i": i})
         await job.stream_end({"total": request["n"]})
+
+
+class AssistantPart(Serving):
+    """Serves every kind of job."""
+
+    def __init__(self) -> None:
+        super().__init__("assistant", active=False)
+        self.reasons: list[str | None] = []
+        self.asked: dict[str, trio.Event] = {}
+
+    async def on_job_update_requested(self, job: Job) -> None:
+        await job.update({"progress": "half"})
+        self.asked[job.id].set()
 
     @job()
     async def fail(self, job: Job, request: dict[str, Any] | None) -> None:
