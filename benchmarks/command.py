@@ -7,11 +7,12 @@ import datetime as dt
 import json
 import os
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness import (
-    ROOT,
+from .harness import (
+    CHECKOUT,
     Claim,
     Group,
     Samples,
@@ -23,7 +24,7 @@ from benchmarks.harness import (
     print_table,
     significant,
 )
-from benchmarks.peers.environments import PIPECAT, PeerRefusedError
+from .peers.environments import PIPECAT, PeerRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +52,7 @@ def parser(doc: str | None, module: str, parts: Iterable[str]) -> argparse.Argum
         parts: what can be measured alone.
     """
     summary = (doc or "").partition("\n")[0]
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=summary)
+    made = argparse.ArgumentParser(prog=f"python -m {__package__}.{module}", description=summary)
     made.add_argument("--only", help="what to measure, of " + ",".join(parts))
     made.add_argument("--json", type=Path, help="write machine, versions and samples there")
     made.add_argument("--show", type=Path, help="print the table of such a file instead")
@@ -122,9 +123,11 @@ def record_of(
 
 
 def commit() -> str:
-    """Return the commit that is checked out, marked if the package differs from it."""
+    """Return the commit that is checked out, marked if the package differs from it; or the version."""
+    if CHECKOUT is None:
+        return metadata.version("trioworkers")
     describe = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(describe, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(describe, capture_output=True, text=True, check=False, cwd=CHECKOUT)
     return done.stdout.strip() or "unknown"
 
 

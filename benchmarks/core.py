@@ -1,9 +1,9 @@
 """What trioworkers' core costs, next to Pipecat and next to bare trio.
 
-    python benchmarks/core.py                 # ours and bare trio
-    python benchmarks/core.py --peers         # and Pipecat, installed once, after asking
-    python benchmarks/core.py --peers --json core.json
-    python benchmarks/core.py --show core.json
+    python -m benchmarks.core                 # ours and bare trio
+    python -m benchmarks.core --peers         # and Pipecat, installed once, after asking
+    python -m benchmarks.core --peers --json core.json
+    python -m benchmarks.core --show core.json
 
 How it is measured:
 
@@ -25,11 +25,8 @@ Exits with 1 if a claim does not hold. Not part of the test suite: a test must n
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.command import (
+from .command import (
     in_ms,
     in_us,
     measure_beside_peer,
@@ -37,10 +34,10 @@ from benchmarks.command import (
     present,
     record_of,
 )
-from benchmarks.harness import Claim, Figure, Group, Run, Samples, Side
+from .harness import Claim, Figure, Group, Run, Samples, Side
 
-OURS = Side("ours", "benchmarks.ours")
-LIMITS = Side("bare trio", "benchmarks.limits")
+OURS = Side("ours", f"{__package__}.ours")
+LIMITS = Side("bare trio", f"{__package__}.limits")
 TITLES = {"ours": "ours", "limits": "bare trio", "pipecat": "Pipecat"}
 FLAT = (10, 100, 1_000, 10_000)
 
@@ -250,7 +247,7 @@ def main() -> int:
     """Measure, print the table, and return the exit code."""
     arguments = peer_parser(__doc__, "core", GROUPS).parse_args()
     sides = {"ours": OURS, "limits": LIMITS}
-    peer = "benchmarks.peers.pipecat_side"
+    peer = f"{__package__}.peers.pipecat_side"
     record = record_of(
         arguments,
         lambda: measure_beside_peer(arguments, GROUPS, sides, peer),

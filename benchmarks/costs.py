@@ -1,8 +1,8 @@
 """Where the time of a message, a job and a cancelled tree goes: what limits the ratios of `core.py`.
 
-    python benchmarks/costs.py
-    python benchmarks/costs.py --json costs.json
-    python benchmarks/costs.py --show costs.json
+    python -m benchmarks.costs
+    python -m benchmarks.costs --json costs.json
+    python -m benchmarks.costs --show costs.json
 
 Runs the cases of `ours.py` under Python's profiler and adds up the time that each function took by
 itself, without what it called.  A profiler makes calls dear, small functions above all: the shares
@@ -15,14 +15,11 @@ import argparse
 import cProfile
 import json
 import pstats
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks import ours
-from benchmarks.limits import synchronous
+from . import ours
+from .limits import synchronous
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = 12

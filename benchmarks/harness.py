@@ -17,7 +17,10 @@ from typing import Any, Literal
 
 import attrs
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+PACKAGE = __package__ or "benchmarks"
+CHECKOUT = None if "." in PACKAGE else HERE.parent
+"""The folder of the checkout that this is part of; None if it was installed, as part of a wheel."""
 
 Verdict = Literal["PASS", "FAIL", "info", "skip"]
 
@@ -29,6 +32,31 @@ class Side:
     name: str
     module: str
     python: str = sys.executable
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it runs in an environment that does not know us."""
+        return self.python != sys.executable
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """What starts it; a case and its parameters follow."""
+        if self.is_peer:
+            return (
+                self.python, "-P", str(HERE / "alone.py"), self.module.removeprefix(f"{PACKAGE}."),
+            )  # fmt: skip
+        return (self.python, "-m", self.module)
+
+
+def environment(side: Side) -> dict[str, str]:
+    """Return the environment variables of a measured process."""
+    # Hashes are the same in all rounds, so that no round has a luckier order of dicts and sets.
+    found = {**os.environ, "PYTHONHASHSEED": "0"}
+    if side.is_peer:
+        found.pop("PYTHONPATH", None)
+    elif CHECKOUT is not None:
+        found["PYTHONPATH"] = str(CHECKOUT)
+    return found
 
 
 @attrs.frozen
@@ -138,14 +166,12 @@ def measure(
 
 def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict[str, Any]:
     """Run one case in a process of its own and return its report."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
     done = subprocess.run(
-        [side.python, "-m", side.module, case, json.dumps(parameters)],
+        [*side.program, case, json.dumps(parameters)],
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT,
-        env=environment,
+        env=environment(side),
     )
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]

@@ -23,13 +23,14 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from benchmarks import side
 from trioworkers.messages import BusDataMessage, BusMessage, BusSystemMessage, message
+
+from . import side
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from benchmarks.side import Figures
+    from .side import Figures
 
 TURN = 64
 WARM_UP = 2_000

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, open_websocket_url, serve_websocket
 
-from benchmarks import proxy_side, side
+from . import proxy_side, side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_websocket import WebSocketConnection
 
-    from benchmarks.side import Figures
+    from .side import Figures
 
 ID = "610ee5db-ee77-42b6-b670-f54f2a853ae9"
 # As in trioworkers: with trio-websocket's own 4 KiB, big messages are several times as slow.
@@ -54,7 +54,7 @@ def linked(measure: Callable[[WebSocketConnection], Any]) -> Figures:
             figures: Figures = await measure(websocket)
         return figures
 
-    with proxy_side.other_process("benchmarks.limits_proxy") as port:
+    with proxy_side.other_process() as port:
         return trio.run(main, port)
 
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from benchmarks import side
-from benchmarks.limits import Tick, synchronous
 from trioworkers import (
     BusDataMessage,
     BusSystemMessage,
@@ -25,10 +23,13 @@ from trioworkers import (
     open_runner,
 )
 
+from . import side
+from .limits import Tick, synchronous
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.side import Figures
+    from .side import Figures
 
 WARM_UP = 2_000
 

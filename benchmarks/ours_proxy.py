@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
-from benchmarks import proxy_side, side
 from trioworkers import (
     BusDataMessage,
     Job,
@@ -22,10 +21,12 @@ from trioworkers import (
 )
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 
+from . import proxy_side, side
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.side import Figures
+    from .side import Figures
 
 
 @message
@@ -136,7 +137,7 @@ def linked(measure: Callable[[Acme], Any]) -> Figures:
             await runner.cancel()
         return figures
 
-    with proxy_side.other_process("benchmarks.ours_proxy") as port:
+    with proxy_side.other_process() as port:
         return trio.run(main, port)
 
 

@@ -34,11 +34,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.command import in_us, measure_beside_peer, peer_parser, present, record_of
-from benchmarks.harness import Claim, Figure, Group, Run, Side
+from .command import in_us, measure_beside_peer, peer_parser, present, record_of
+from .harness import Claim, Figure, Group, Run, Side
 
-OURS = Side("ours", "benchmarks.ours_proxy")
-LIMITS = Side("bare", "benchmarks.limits_proxy")
+OURS = Side("ours", f"{__package__}.ours_proxy")
+LIMITS = Side("bare", f"{__package__}.limits_proxy")
 TITLES = {"ours": "ours", "limits": "bare", "pipecat": "Pipecat"}
 
 SIZES = {"small": "small", "text": "64 KiB of text", "rows": "64 KiB of dicts"}
@@ -121,7 +121,7 @@ def main() -> int:
     """Measure, print the table, and return the exit code."""
     arguments = peer_parser(__doc__, "proxy", GROUPS).parse_args()
     sides = {"ours": OURS, "limits": LIMITS}
-    peer = "benchmarks.peers.pipecat_proxy"
+    peer = f"{__package__}.peers.pipecat_proxy"
     record = record_of(
         arguments,
         lambda: measure_beside_peer(arguments, GROUPS, sides, peer),

@@ -1,6 +1,6 @@
 """What the two-process measurements of all sides have in common.
 
-A side is run twice, both times as `python -m MODULE`: with a case it is the client that measures, and with `serve` the process it measures
+A side is run twice, both times in the same way: with a case it is the client that measures, and with `serve` the process it measures
 against, which the first one starts. Imports nothing beyond the standard library, because the peers' sides import it too.
 """
 
@@ -12,12 +12,12 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import side
+from . import side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from benchmarks.side import Case
+    from .side import Case
 
 WARM_UP = 10
 """The part of each measurement that is done once before, to warm up: one of so many."""
@@ -55,9 +55,11 @@ def body(kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def other_process(module: str, *arguments: str) -> Iterator[int]:
-    """Run the serving half of a side; gives the port that it listens at."""
-    command = [sys.executable, "-m", module, "serve", *arguments]
+def other_process(*arguments: str) -> Iterator[int]:
+    """Run the serving half of the side that this process is; gives the port that it listens at."""
+    # As this process was started, whatever that took; only what comes behind the program differs.
+    program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv[1:])]
+    command = [sys.executable, *program[1:], "serve", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -22,7 +22,13 @@ _TABLE = re.compile(r"<!-- (\w+) -->\n+```text\n.*?```", re.DOTALL)
 
 def shown(name: str) -> str:
     """Return what a benchmark prints of its results."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--show", str(RESULTS / f"{name}.json")]
+    command = [
+        sys.executable,
+        "-m",
+        f"{__package__}.{name}",
+        "--show",
+        str(RESULTS / f"{name}.json"),
+    ]
     # It exits with 1 where a claim does not hold; that is in the table.
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if not done.stdout:

@@ -31,18 +31,19 @@ import trio
 import trio.testing
 from trio_websocket import open_websocket_url
 
-from benchmarks import side
-from benchmarks.command import in_ms, parser, present, record_of
-from benchmarks.harness import Claim, Figure, Group, Run, Samples, Side, measure
-from benchmarks.limits import synchronous
 from trioworkers import Worker, open_runner
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 from trioworkers.proxies._memory import memory_transports  # for tests, and so not public
 
+from . import side
+from .command import in_ms, parser, present, record_of
+from .harness import Claim, Figure, Group, Run, Samples, Side, measure
+from .limits import synchronous
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from benchmarks.side import Figures
+    from .side import Figures
 
     Times = tuple[float, float, float]
 
@@ -208,7 +209,7 @@ def main() -> int:
             for kind in KINDS
             if kind in wanted
         ]
-        sides = {"ours": Side("ours", "benchmarks.sessions")}
+        sides = {"ours": Side("ours", f"{__package__}.sessions")}
         return measure(groups, sides, quick=False, rounds=1)
 
     return present(record_of(arguments, take, quick=arguments.sessions < SESSIONS), CLAIMS, {})

@@ -1,8 +1,8 @@
 """What it costs to write and read one message, and what other JSON libraries would save.
 
-    python benchmarks/wire_codec.py                  # ours, and the bare libraries that are installed
-    python benchmarks/wire_codec.py --peers          # and Pipecat's serializer, in its environment
-    python benchmarks/wire_codec.py --json wire.json
+    python -m benchmarks.wire_codec                  # ours, and the bare libraries that are installed
+    python -m benchmarks.wire_codec --peers          # and Pipecat's serializer, in its environment
+    python -m benchmarks.wire_codec --json wire.json
 
 The bare libraries (json, orjson, msgspec) write and read the finished dict of a message: what any
 serializer on top of them would at least take. `trioworkers` and `pipecat` are the serializers, from
@@ -23,8 +23,6 @@ import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ROUNDS = 7
 ID = "610ee5db-ee77-42b6-b670-f54f2a853ae9"
@@ -107,7 +105,7 @@ def bare(pair: Pair) -> dict[str, tuple[float, float]]:
 def peer_side(python: Path) -> dict[str, tuple[float, float]]:
     """Time Pipecat's serializer in its own environment."""
     done = subprocess.run(
-        [python, __file__, "--side", "pipecat"], capture_output=True, text=True, check=True
+        [python, "-P", __file__, "--side", "pipecat"], capture_output=True, text=True, check=True
     )
     return {case: (write, read) for case, (write, read) in json.loads(done.stdout).items()}
 
@@ -165,7 +163,7 @@ def main() -> None:
         return
     peer = None
     if arguments.peers:
-        from benchmarks.peers.environments import PIPECAT
+        from .peers.environments import PIPECAT
 
         PIPECAT.ensure(yes=arguments.yes)
         peer = PIPECAT.python

@@ -34,12 +34,12 @@ from pipecat.workers.base_worker import BaseWorker  # noqa: E402
 from pipecat.workers.proxy.websocket import WebSocketProxyClient, WebSocketProxyServer  # noqa: E402
 from pipecat.workers.runner import WorkerRunner  # noqa: E402
 
-from benchmarks import proxy_side, side  # noqa: E402
+from .. import proxy_side, side  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from benchmarks.side import Figures
+    from ..side import Figures
 
 TURN = 64
 """How many messages are sent between two breaks."""
@@ -156,7 +156,7 @@ def linked(measure: Callable[[Acme], Awaitable[Figures]], deflate: int) -> Figur
         await running
         return figures
 
-    with proxy_side.other_process("benchmarks.peers.pipecat_proxy", str(deflate)) as port:
+    with proxy_side.other_process(str(deflate)) as port:
         return asyncio.run(main(port))
 
 

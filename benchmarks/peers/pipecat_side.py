@@ -33,12 +33,12 @@ from pipecat.utils.asyncio.task_manager import TaskManager  # noqa: E402
 from pipecat.workers.base_worker import BaseWorker  # noqa: E402
 from pipecat.workers.runner import WorkerRunner  # noqa: E402
 
-from benchmarks import side  # noqa: E402
+from .. import side  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from benchmarks.side import Figures
+    from ..side import Figures
 
 WARM_UP = 2_000
 
