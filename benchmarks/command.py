@@ -11,36 +11,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .harness import (
-    CHECKOUT,
-    Claim,
-    Group,
-    Samples,
-    Side,
-    judge,
-    machine,
-    measure,
-    noise,
-    print_table,
-    significant,
-)
+from .claims import Claim, Samples, lines_of, noise, print_table
+from .harness import CHECKOUT, Group, Side, machine, measure
 from .peers.environments import PIPECAT, PeerRefusedError
+from .stats import in_ms as in_ms
+from .stats import in_us as in_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 BUSY_LOAD = 0.7
 BUSY_SPIN = 1.7
-
-
-def in_us(seconds: float) -> str:
-    """Write a time in microseconds."""
-    return f"{significant(seconds * 1e6)} us"
-
-
-def in_ms(seconds: float) -> str:
-    """Write a time in milliseconds."""
-    return f"{significant(seconds * 1e3)} ms"
 
 
 def parser(doc: str | None, module: str, parts: Iterable[str]) -> argparse.ArgumentParser:
@@ -149,7 +130,7 @@ def present(record: dict[str, Any], claims: Sequence[Claim], titles: Mapping[str
         titles: how the table calls the side of a run, by the run's key.
     """
     samples: Samples = record["samples"]
-    lines = [judge(claim, samples, titles) for claim in claims if claim.ours.run in samples]
+    lines = lines_of(claims, samples, titles)
     print_heading(record)
     print_table(lines)
     return int(any(line.verdict == "FAIL" for line in lines))

@@ -1,0 +1,177 @@
+"""What must hold of measured figures, and the table that says whether it does.
+
+Pure: takes samples that somebody measured, and returns lines of text.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from .stats import Spread, significant
+
+Verdict = Literal["PASS", "FAIL", "info", "skip"]
+
+Samples = dict[str, list[dict[str, Any]]]
+"""For each run's key, the reports of its rounds."""
+
+
+@attrs.frozen
+class Figure:
+    """One figure of one run, all rounds of it, in the order of the rounds."""
+
+    run: str
+    field: str
+
+
+@attrs.frozen
+class Claim:
+    """A line of the table: our figure, what it is compared with, and what the comparison must show.
+
+    Every figure is a cost, so smaller is better. The comparison is made within each round, where
+    both sides met the same noise; the verdict is about the median of the rounds' ratios.
+
+    Attributes:
+        kind: `faster`: other / ours must be at least `bound`. `within`: ours / other must be at
+            most `bound`. `share`: other / ours, as a percentage, must be at least `bound`.
+            `below`: ours alone must be at most `bound`. With no bound the line only informs.
+    """
+
+    title: str
+    ours: Figure
+    show: Callable[[float], str]
+    kind: Literal["faster", "within", "share", "below"]
+    bound: float | None = None
+    aim: float | None = None
+    other: Figure | None = None
+
+
+@attrs.frozen
+class Line:
+    """A claim's outcome, as text for the table."""
+
+    title: str
+    ours: str
+    other: str
+    needed: str
+    verdict: Verdict
+    ratio: str
+
+
+def values(samples: Samples, figure: Figure) -> list[float] | None:
+    """Return a figure's value in each round, or None if it was not measured."""
+    reports = samples.get(figure.run)
+    if not reports or any("error" in report for report in reports):
+        return None
+    return [float(report["figures"][figure.field]) for report in reports]
+
+
+def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
+    """Compare a claim with the samples.
+
+    Args:
+        claim: What must hold.
+        samples: What was measured.
+        sides: The name of the side that each run belongs to, by the run's key.
+    """
+    ours = values(samples, claim.ours)
+    other = values(samples, claim.other) if claim.other else None
+    needed = describe_bound(claim)
+    if ours is None or (claim.other and other is None):
+        wanted = [figure for figure in (claim.ours, claim.other) if figure]
+        missing = any(figure.run not in samples for figure in wanted)
+        shown = claim.show(statistics.median(ours)) if ours else "-"
+        verdict: Verdict = "skip" if missing else "FAIL"
+        return Line(claim.title, shown, "-", needed, verdict, "-")
+    compared = ours
+    shown_other = "-"
+    if claim.other and other is not None:
+        shown_other = f"{sides[claim.other.run]} {claim.show(statistics.median(other))}"
+        compared = [compare(claim, mine, theirs) for mine, theirs in zip(ours, other, strict=True)]
+    spread = Spread.of(compared)
+    if claim.bound is None:
+        verdict = "info"
+    else:
+        at_most = claim.kind in ("within", "below")
+        met = spread.median <= claim.bound if at_most else spread.median >= claim.bound
+        verdict = "PASS" if met else "FAIL"
+    return Line(
+        claim.title,
+        claim.show(statistics.median(ours)),
+        shown_other,
+        needed,
+        verdict,
+        describe(claim, spread),
+    )
+
+
+def compare(claim: Claim, ours: float, other: float) -> float:
+    """Return one round's ratio, the way round that the claim is about."""
+    if claim.kind == "within":
+        return ours / other
+    return other / ours * (100 if claim.kind == "share" else 1)
+
+
+def describe_bound(claim: Claim) -> str:
+    """Say what a claim asks for."""
+    if claim.bound is None:
+        return ""
+    text = {
+        "faster": f">= {claim.bound:g}x",
+        "within": f"<= {claim.bound:g}x",
+        "share": f">= {claim.bound:g} %",
+        "below": f"<= {claim.show(claim.bound)}",
+    }[claim.kind]
+    return text if claim.aim is None else f"{text} (aim {claim.aim:g}x)"
+
+
+def describe(claim: Claim, spread: Spread) -> str:
+    """Write a ratio and its spread."""
+    if claim.kind == "below":
+        return f"[{claim.show(spread.low)} - {claim.show(spread.high)}]"
+    unit = " %" if claim.kind == "share" else "x"
+    numbers = [significant(value) for value in (spread.median, spread.low, spread.high)]
+    return f"{numbers[0]}{unit} [{numbers[1]} - {numbers[2]}]"
+
+
+def lines_of(claims: Iterable[Claim], samples: Samples, titles: Mapping[str, str]) -> list[Line]:
+    """Return the lines of all claims whose figures were asked for.
+
+    Args:
+        claims: What must hold.
+        samples: What was measured.
+        titles: The name of the side that each run belongs to, by the run's key.
+    """
+    return [
+        judge(claim, samples, titles)
+        for claim in claims
+        if claim.ours.run in samples and (claim.other is None or claim.other.run in samples)
+    ]
+
+
+HEAD = ("what", "ours", "compared with", "needed", "", "ratio [min - max of rounds]")
+
+
+def print_table(lines: Sequence[Line]) -> None:
+    """Print the outcome of all claims."""
+    for row in aligned([HEAD, *(attrs.astuple(line) for line in lines)]):
+        print(row)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as text, each column as wide as it must be, with a rule below the first row."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rule = ["-" * width for width in widths]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (rows[0], rule, *rows[1:])
+    ]
+
+
+def noise(samples: Samples) -> Spread:
+    """Return how much the machine's speed varied: a fixed loop's time beside every measurement."""
+    spins = [spin for reports in samples.values() for r in reports for spin in r.get("spin", ())]
+    return Spread.of(spins or [0.0])
