@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -261,3 +264,77 @@ async def test_nothing_is_written_at_once_where_it_could_do_harm() -> None:
     assert not SharedStream(inner, 100).send_now(b"closed")
     one, _other = memory_stream_pair()
     assert not SharedStream(one, 100).send_now(b"no socket")
+
+
+class BeforeStep(trio.abc.Instrument):
+    """Does something once, just before a task's next step."""
+
+    def __init__(self, task: trio.lowlevel.Task, action: Callable[[], object]) -> None:
+        self.task = task
+        self.action: Callable[[], object] | None = action
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Do it, if it is that task's."""
+        if task is self.task and self.action is not None:
+            action, self.action = self.action, None
+            action()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no files there")
+async def test_what_another_has_read_is_waited_for_again() -> None:
+    """S-PROXY-5: a socket that is readable no more does not end the connection."""
+    inner, peer = await sockets(4096)
+    async with inner, peer:
+        stream = SharedStream(inner, 100)
+        read: list[bytes | bytearray] = []
+
+        async def reader() -> None:
+            steal = BeforeStep(trio.lowlevel.current_task(), lambda: os.read(fd, 100))
+            trio.lowlevel.add_instrument(steal)
+            read.append(await stream.receive_some())
+            trio.lowlevel.remove_instrument(steal)
+
+        fd = inner.socket.fileno()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader)
+            await wait_all_tasks_blocked()
+            await peer.send_all(b"stolen")
+            await wait_all_tasks_blocked(0.01)
+            assert read == []
+            await peer.send_all(b"next")
+        assert read == [b"next"]
+
+
+@pytest.mark.parametrize("when", ["before", "while it waits", "just before it reads"])
+async def test_reading_from_what_was_closed(when: str) -> None:
+    """S-PROXY-4: whoever reads learns that the stream was closed on this side, and never waits."""
+    inner, peer = await sockets(4096)
+    async with inner, peer:
+        stream = SharedStream(inner, 100)
+
+        async def reader() -> None:
+            if when == "just before it reads":
+                close = BeforeStep(trio.lowlevel.current_task(), inner.socket.close)
+                trio.lowlevel.add_instrument(close)
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.receive_some()
+
+        if when == "before":
+            await stream.aclose()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader)
+            await wait_all_tasks_blocked()
+            if when == "while it waits":
+                await stream.aclose()
+            else:
+                await peer.send_all(b"too late")
+
+
+async def test_reading_from_a_connection_that_was_reset() -> None:
+    """S-PROXY-4: a reset is no orderly end."""
+    inner, peer = await sockets(4096)
+    async with inner:
+        peer.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await peer.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await SharedStream(inner, 100).receive_some()

@@ -149,7 +149,7 @@ class SharedStream(trio.abc.Stream):
                 if rest := await self._sift(b""):
                     return rest
                 continue
-            data = await self._stream.receive_some(max_bytes)
+            data = await self._read(max_bytes or READ)
             if not data:
                 self.eof = True
                 return data
@@ -159,6 +159,26 @@ class SharedStream(trio.abc.Stream):
                     raise trio.BrokenResourceError("the opening handshake is too long")
             if rest := await self._sift(bytes(data)):
                 return rest
+
+    async def _read(self, size: int) -> bytes | bytearray:
+        """Return what comes next.
+
+        trio looks for something to read before it waits, which is in vain whenever a message was
+        handed over: its receiver would go on only after that.
+        """
+        if self._direct:
+            assert isinstance(self._stream, trio.SocketStream)
+            socket = self._stream.socket
+            while socket.fileno() >= 0:
+                await trio.lowlevel.wait_readable(socket)
+                try:
+                    return os.read(socket.fileno(), size)
+                except BlockingIOError:
+                    pass
+                except OSError as error:
+                    if socket.fileno() >= 0:
+                        raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+        return await self._stream.receive_some(size)
 
     async def _sift(self, data: bytes) -> bytes:
         """Hand over the messages in `data`; return the rest."""
@@ -171,7 +191,7 @@ class SharedStream(trio.abc.Stream):
                 break  # the connection is about to be closed, by us
             if self._take(message) or not number % TURN:
                 await trio.lowlevel.checkpoint()
-        if messages:
+        if messages and not self._direct:
             # Whoever got something goes on first: to look into the socket again takes longer.
             await trio.lowlevel.checkpoint()
         return rest
