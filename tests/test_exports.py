@@ -12,7 +12,7 @@ import trioworkers
 from tests.source import MODULES, PACKAGE
 
 # Tools are imported by who needs them: they are no second home of a name, and need extras.
-TOOLS = {"__main__", "dashboard", "instruments", "testing"}
+TOOLS = {"__main__", "bench", "dashboard", "instruments", "testing"}
 
 # Public namespaces of their own: modules without an underscore, right below the package.
 NAMESPACES = sorted(

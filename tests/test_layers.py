@@ -44,7 +44,7 @@ STOREYS: list[list[str]] = [
     ["_supervisor"],
     ["_signals", "_watchdog", "_root", "_runner", "_open_runner"],
     ["proxies", "brokers", "hub"],
-    ["_cli", "dashboard", "instruments", "testing", "__main__"],
+    ["bench", "_cli", "dashboard", "instruments", "testing", "__main__"],
 ]
 
 # The package itself re-exports what these storeys hold; those above may import it.

@@ -1,0 +1,245 @@
+"""Taking the latency of messages from outside: nothing of it is in the mailbox or the turns.
+
+A message is stamped where it is sent, by a bus of its own kind, and looked at where its handler
+is called, by a function that stands in the table of handlers for the handler itself.  Both are put
+in place for a measurement, so a program that measures nothing has none of it.
+
+Stamps are kept by the identity of the message, because messages have no room for them and must not
+need a field.  An identity is used again only when its message is gone, and every send stamps anew.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trioworkers._bus import LocalBus
+from trioworkers._handlers import HandlerTable, SystemHandler
+from trioworkers._interrupts import protected
+from trioworkers._slot import Slot
+from trioworkers.abc import Instrument
+
+if TYPE_CHECKING:
+    from trioworkers._values import DeadLetter, WorkerState
+    from trioworkers.messages import BusMessage
+
+__all__ = ["Lane", "Recorder", "Recording", "RecordingBus"]
+
+_MOST_SAMPLES = 1_000_000
+_MOST_DEPTHS = 1_000
+
+Handler = Callable[[Any, Any], Awaitable[object]]
+
+
+class Lane:
+    """The latencies of one lane, in seconds.
+
+    Of very many it keeps every second, then every fourth, and so on: the percentiles stay what
+    they are, and memory is bounded.  `count` and `longest` are of all.
+    """
+
+    __slots__ = ("_most", "_stride", "count", "longest", "samples")
+
+    def __init__(self, most: int = _MOST_SAMPLES) -> None:
+        """Start empty.
+
+        Args:
+            most: how many samples are kept at most.
+        """
+        self.samples: array[float] = array("d")
+        self.count = 0
+        self.longest = 0.0
+        self._stride = 1
+        self._most = most
+
+    def add(self, seconds: float) -> None:
+        """Add a latency."""
+        self.count += 1
+        if seconds > self.longest:
+            self.longest = seconds
+        if self.count % self._stride == 0:
+            self.samples.append(seconds)
+            if len(self.samples) > self._most:
+                # The second, the fourth, ...: those that the new stride would have kept.
+                self.samples = self.samples[1::2]
+                self._stride *= 2
+
+
+@attrs.define(eq=False)
+class Recording:
+    """Everything that was seen of one run."""
+
+    system: Lane = attrs.field(factory=Lane)
+    data: Lane = attrs.field(factory=Lane)
+    # System messages from their own send on, in seconds, as nobody's being late is in it.
+    sent: Lane = attrs.field(factory=Lane)
+    starvation: float = 0.0
+    unhandled: int = 0
+    refused: int = 0
+    begun: float = 0.0
+    data_begun: float = 0.0
+    data_ended: float = 0.0
+    depths: list[tuple[float, int, int]] = attrs.field(factory=list[tuple[float, int, int]])
+
+    @property
+    def throughput(self) -> float:
+        """Data messages handled per second, from the first one's start to the last one's end."""
+        seconds = self.data_ended - self.data_begun
+        return self.data.count / seconds if seconds > 0 else 0.0
+
+    def note_depth(self, at: float, data: int, system: int) -> bool:
+        """Note how full a mailbox is; True if it should be looked at half as often from now on."""
+        self.depths.append((at - self.begun, data, system))
+        if len(self.depths) < _MOST_DEPTHS:
+            return False
+        self.depths = self.depths[::2]
+        return True
+
+
+@protected
+class RecordingBus(LocalBus):
+    """A bus that stamps each message with the time at which it is sent.
+
+    What is broadcast has no stamp: one would have to serve all who hear it.
+    """
+
+    def __init__(self) -> None:
+        """Make a bus without workers."""
+        super().__init__()
+        self.stamps: dict[int, float] = {}
+        # When messages about to be sent are due, if that is not when they are sent.
+        self.due: dict[int, float] = {}
+
+    def send_as(self, sender: str, message: BusMessage) -> Any:
+        """Stamp `message`, and return what delivers it as any bus does when it is awaited."""
+        self.stamps[id(message)] = perf_counter()
+        return super().send_as(sender, message)
+
+    def send_nowait_as(self, sender: str, message: BusMessage) -> None:
+        """Stamp `message`, and deliver it as any bus does."""
+        self.stamps[id(message)] = perf_counter()
+        super().send_nowait_as(sender, message)
+
+
+class Recorder(Instrument):
+    """Takes the latencies of all workers on a `RecordingBus`."""
+
+    def __init__(self, bus: RecordingBus) -> None:
+        """Make it; `runner.add_instrument` starts it, before workers are added."""
+        self.bus = bus
+        self.recording = Recording()
+        # Probes that have not been handled, with when they were due; and who waits for them.
+        self.awaited: dict[int, float] = {}
+        self.lost: dict[str, int] = {}
+        self.all_handled: trio.Event | None = None
+        # When the last data handler of each worker ended.
+        self._ended: dict[str, float] = {}
+        self._tables: dict[str, HandlerTable] = {}
+
+    # As an instrument
+
+    def worker_state_changed(self, worker: str, state: WorkerState) -> None:
+        """Stand before the handlers of a worker that starts."""
+        route = self.bus.route(worker)
+        if state.value != "starting" or not isinstance(route, Slot):
+            return
+        # A restart of the same object has its table still.
+        if route.table is not self._tables.get(worker):
+            route.table = self._tables[worker] = self._stand_before(worker, route.table)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Forget a message that will not be handled."""
+        number = id(letter.message)
+        self.bus.stamps.pop(number, None)
+        self.bus.due.pop(number, None)
+        if self.awaited.pop(number, None) is not None:
+            self.lost[letter.reason] = self.lost.get(letter.reason, 0) + 1
+            self._look_whether_all_handled()
+
+    # What stands in the tables
+
+    def _stand_before(self, worker: str, table: HandlerTable) -> HandlerTable:
+        data = {kind: self._data_handler(worker, each) for kind, each in table.data.items()}
+        system = {
+            kind: SystemHandler(self._system_handler(each.function), each.interrupt)
+            for kind, each in table.system.items()
+        }
+        return attrs.evolve(table, data=data, system=system)
+
+    def _data_handler(self, name: str, handler: Handler) -> Handler:
+        take, due, ended = self.bus.stamps.pop, self.bus.due, self._ended
+        recording = self.recording
+        lane = recording.data
+
+        async def handle(worker: Any, message: BusMessage) -> None:
+            now = perf_counter()
+            number = id(message)
+            at = take(number, None)
+            if at is not None:
+                if due:
+                    at = due.pop(number, at)
+                if not recording.data_begun:
+                    recording.data_begun = now
+                lane.add(now - at)
+                # It waited all this time, and none was handled.
+                starved = now - max(ended.get(name, 0.0), at)
+                if starved > recording.starvation:
+                    recording.starvation = starved
+            try:
+                await handler(worker, message)
+            finally:
+                ended[name] = recording.data_ended = perf_counter()
+
+        return handle
+
+    def _system_handler(self, handler: Handler) -> Handler:
+        def handle(worker: Any, message: BusMessage) -> Awaitable[object]:
+            now = perf_counter()
+            number = id(message)
+            at = self.bus.stamps.pop(number, None)
+            if at is not None:
+                self.recording.sent.add(now - at)
+                self.recording.system.add(now - self.bus.due.pop(number, at))
+                if self.awaited.pop(number, None) is not None:
+                    self._look_whether_all_handled()
+            # Its first line runs when this is awaited, which is the next thing that happens.
+            return handler(worker, message)
+
+        return handle
+
+    # For the scenario
+
+    def expect(self, message: BusMessage, due: float) -> None:
+        """Wait for a probe from now on; `due` is when it was to be sent."""
+        self.awaited[id(message)] = self.bus.due[id(message)] = due
+
+    def _look_whether_all_handled(self) -> None:
+        if not self.awaited and self.all_handled is not None:
+            self.all_handled.set()
+
+    def give_up(self) -> None:
+        """Count the probes not handled yet with the time that they have waited."""
+        now = perf_counter()
+        for number, due in self.awaited.items():
+            self.recording.unhandled += 1
+            self.recording.system.add(now - due)
+            self.bus.due.pop(number, None)
+            self.bus.stamps.pop(number, None)
+        self.awaited.clear()
+
+    def finish(self) -> Recording:
+        """Return the recording; data that waits still has starved until now, or until its turn."""
+        now = perf_counter()
+        for name in self._tables:
+            route = self.bus.route(name)
+            if not isinstance(route, Slot) or (route.turns and route.turns.in_hand is not None):
+                continue
+            age = route.mailbox.statistics(now).oldest_age
+            starved = min(age, now - self._ended.get(name, 0.0))
+            self.recording.starvation = max(self.recording.starvation, starved)
+        return self.recording
