@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .claims import Claim, Samples, lines_of, noise, print_table
-from .harness import CHECKOUT, Group, Side, machine, measure
+from .claims import Claim, Line, Samples, lines_of, noise, print_table
+from .harness import CHECKOUT, Group, Progress, Side, machine, measure, on_stderr
 from .peers.environments import PIPECAT, PeerRefusedError
 from .stats import in_ms as in_ms
 from .stats import in_us as in_us
@@ -20,8 +20,13 @@ from .stats import in_us as in_us
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from .subjects import Subject
+
 BUSY_LOAD = 0.7
 BUSY_SPIN = 1.7
+
+
+# The command line of this package's modules
 
 
 def parser(doc: str | None, module: str, parts: Iterable[str]) -> argparse.ArgumentParser:
@@ -43,11 +48,58 @@ def parser(doc: str | None, module: str, parts: Iterable[str]) -> argparse.Argum
 def peer_parser(doc: str | None, module: str, groups: Sequence[Group]) -> argparse.ArgumentParser:
     """Return the same for a command that measures Pipecat too."""
     made = parser(doc, module, [group.name for group in groups])
-    made.add_argument("--peers", action="store_true", help="measure Pipecat as well")
+    made.add_argument("--peers", action="store_true", help="measure the peers as well")
     made.add_argument("--yes", action="store_true", help="install a missing peer unasked")
     made.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
     made.add_argument("--rounds", type=int, help="rounds for every group")
     return made
+
+
+def run_subject(subject: Subject, doc: str | None) -> int:
+    """Do what the command line says; return the exit code: 1 if a claim does not hold.
+
+    Args:
+        subject: what is measured.
+        doc: the docstring of its module.
+    """
+    made = peer_parser(doc, subject.name, subject.groups)
+    made.add_argument("--plot", type=Path, help="draw it there, as .svg or .png")
+    arguments = made.parse_args()
+    only = arguments.only.split(",") if arguments.only else None
+
+    def take() -> Samples:
+        sides = subject.sides(peers=arguments.peers)
+        if arguments.peers:
+            ensure_peers(subject, yes=arguments.yes)
+        return measure(
+            chosen(subject.groups, only), sides, quick=arguments.quick, rounds=arguments.rounds
+        )
+
+    record = record_of(arguments, take, quick=arguments.quick, subject=subject)
+    code = present_lines(record, subject.lines(record["samples"]))
+    if arguments.plot:
+        from .plots import draw_subject
+
+        draw_subject(subject, record, arguments.plot)
+    return code
+
+
+def chosen(groups: Sequence[Group], only: Sequence[str] | None) -> list[Group]:
+    """Return the groups that are wanted; all if `only` is None."""
+    return [group for group in groups if only is None or group.name in only]
+
+
+def ensure_peers(subject: Subject, *, yes: bool) -> None:
+    """Make the environments of the peers that a subject needs.
+
+    Raises:
+        SystemExit: one is missing, and may not be made.
+    """
+    try:
+        for peer in subject.needed_peers().values():
+            peer.ensure(yes=yes)
+    except PeerRefusedError as error:
+        raise SystemExit(str(error)) from error
 
 
 def measure_beside_peer(
@@ -67,13 +119,19 @@ def measure_beside_peer(
         except PeerRefusedError as error:
             raise SystemExit(str(error)) from error
         sides = sides | {"pipecat": Side("pipecat", peer, str(PIPECAT.python))}
-    wanted = arguments.only.split(",") if arguments.only else [group.name for group in groups]
-    chosen = [group for group in groups if group.name in wanted]
-    return measure(chosen, sides, quick=arguments.quick, rounds=arguments.rounds)
+    only = arguments.only.split(",") if arguments.only else None
+    return measure(chosen(groups, only), sides, quick=arguments.quick, rounds=arguments.rounds)
+
+
+# The record
 
 
 def record_of(
-    arguments: argparse.Namespace, take: Callable[[], Samples], *, quick: bool = False
+    arguments: argparse.Namespace,
+    take: Callable[[], Samples],
+    *,
+    quick: bool = False,
+    subject: Subject | None = None,
 ) -> dict[str, Any]:
     """Measure, or read what was measured; return everything worth keeping, and keep it if asked to.
 
@@ -81,26 +139,98 @@ def record_of(
         arguments: those of `parser`.
         take: measures.
         quick: whether the figures are a look only.
+        subject: what is measured, if it is one.
     """
     if arguments.show:
         kept: dict[str, Any] = json.loads(arguments.show.read_text(encoding="utf-8"))
         return kept
+    record = measured(take, quick=quick, subject=subject)
+    if arguments.json:
+        arguments.json.write_text(as_text(record), encoding="utf-8")
+    return record
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Return a record as it stands in a file."""
+    return json.dumps(record, indent=1) + "\n"
+
+
+def measured(
+    take: Callable[[], Samples], *, quick: bool, subject: Subject | None
+) -> dict[str, Any]:
+    """Measure, and return everything worth keeping.
+
+    Args:
+        take: measures.
+        quick: whether the figures are a look only.
+        subject: what is measured, if it is one.
+    """
     # What is measured is what stands there now, whatever is committed meanwhile.
-    measured, started, load = commit(), dt.datetime.now(dt.UTC), os.getloadavg()[0]
+    version, started, load = commit(), dt.datetime.now(dt.UTC), os.getloadavg()[0]
     samples = take()
-    record = {
+    named = (
+        {}
+        if subject is None
+        else {
+            "subject": subject.name,
+            "sides": {key: side for key, side in subject.run_sides.items() if key in samples},
+        }
+    )
+    return {
+        **named,
         "machine": machine(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
         "load": round(load, 2),
         "quick": quick,
-        "commit": measured,
+        "commit": version,
         "versions": versions(samples),
         "samples": samples,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return record
+
+
+def measured_subject(
+    subject: Subject,
+    *,
+    peers: bool = False,
+    quick: bool = False,
+    rounds: int | None = None,
+    progress: Progress = on_stderr,
+    stopped: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a subject, and return the record.
+
+    Args:
+        subject: what is measured.
+        peers: with those whose environments must be there.
+        quick: whether a look is enough.
+        rounds: how many; by default what each group says.
+        progress: told before each process.
+        stopped: called after a Ctrl-C, and then the record holds the rounds that were complete.
+            By default a Ctrl-C leaves no record.
+
+    Raises:
+        KeyboardInterrupt: a Ctrl-C, and nothing was complete.
+    """
+    early = False
+
+    def take() -> Samples:
+        nonlocal early
+        samples: Samples = {}
+        sides = subject.sides(peers=peers)
+        try:
+            measure(
+                subject.groups, sides, quick=quick, rounds=rounds, progress=progress, into=samples
+            )
+        except KeyboardInterrupt:
+            if stopped is None or not samples:
+                raise
+            early = True
+            stopped()
+        return samples
+
+    record = measured(take, quick=quick, subject=subject)
+    return {**record, "early": True} if early else record
 
 
 def commit() -> str:
@@ -108,7 +238,12 @@ def commit() -> str:
     if CHECKOUT is None:
         return metadata.version("trioworkers")
     describe = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(describe, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    try:
+        done = subprocess.run(
+            describe, capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=60
+        )
+    except OSError:  # there is no git
+        return "unknown"
     return done.stdout.strip() or "unknown"
 
 
@@ -121,6 +256,9 @@ def versions(samples: Samples) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+# The table
+
+
 def present(record: dict[str, Any], claims: Sequence[Claim], titles: Mapping[str, str]) -> int:
     """Print the table; return the exit code: 1 if a claim does not hold.
 
@@ -129,28 +267,33 @@ def present(record: dict[str, Any], claims: Sequence[Claim], titles: Mapping[str
         claims: what must hold.
         titles: how the table calls the side of a run, by the run's key.
     """
-    samples: Samples = record["samples"]
-    lines = lines_of(claims, samples, titles)
-    print_heading(record)
+    return present_lines(record, lines_of(claims, record["samples"], titles))
+
+
+def present_lines(record: dict[str, Any], lines: Sequence[Line]) -> int:
+    """Print what the figures depend on and the table; return the exit code."""
+    for line in heading(record):
+        print(line)
+    print()
     print_table(lines)
     return int(any(line.verdict == "FAIL" for line in lines))
 
 
-def print_heading(record: dict[str, Any]) -> None:
-    """Print what the figures depend on."""
+def heading(record: dict[str, Any]) -> list[str]:
+    """Return lines that tell what the figures depend on."""
     described = record["machine"]
-    print(f"{described['cpu']}, {described['cores']} cores, {described['system']}")
     names = (f"{name} {version}" for name, version in record["versions"].items())
-    print(f"{described['implementation']} {described['python']}, {', '.join(names)}")
     spread = noise(record["samples"])
     slowest = spread.high / spread.median if spread.median else 1.0
-    print(
+    lines = [
+        f"{described['cpu']}, {described['cores']} cores, {described['system']}",
+        f"{described['implementation']} {described['python']}, {', '.join(names)}",
         f"commit {record['commit']}, {record['started']}, {record['seconds']} s"
         f"{', quick' if record['quick'] else ''}; noise: a fixed loop took {in_ms(spread.median)}, "
-        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst"
-    )
+        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst",
+    ]
     if record["load"] > BUSY_LOAD or slowest > BUSY_SPIN:
-        print(
+        lines.append(
             f"the machine was busy (load {record['load']} before): do not trust what is under 1 ms"
         )
-    print()
+    return lines

@@ -8,6 +8,7 @@ the rest: bounded lanes, dead letters, interruption, error capture, statistics, 
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,13 @@ class Bus:
             mailbox.parked = False
             reschedule(mailbox.task)  # type: ignore[arg-type]
 
+    def put(self, mailbox: Mailbox, item: BusMessage) -> None:
+        """Put a data message into a mailbox, without looking at its target."""
+        mailbox.data.append(item)
+        if mailbox.parked:
+            mailbox.parked = False
+            reschedule(mailbox.task)  # type: ignore[arg-type]
+
 
 class Receiver:
     """Counts ticks."""
@@ -146,6 +154,69 @@ async def send(count: int, others: int) -> Figures:
         seconds = await timed_send(bus, receiver, count)
         nursery.cancel_scope.cancel()
     return {"message": seconds}
+
+
+class Tally:
+    """Notes when the last of many receivers has handled a message that was sent to all."""
+
+    def __init__(self, receivers: int) -> None:
+        self.receivers = receivers
+        self.left = 0
+        self.finished_at = 0.0
+        self.finished = trio.Event()
+
+    def count(self) -> None:
+        """Count one that has handled it."""
+        self.left -= 1
+        if not self.left:
+            self.finished_at = time.perf_counter()
+            self.finished.set()
+
+    async def timed(self, send: Callable[[Tick], Awaitable[None]], item: Tick) -> float:
+        """Return the seconds from a send to the last one handled."""
+        self.left = self.receivers
+        self.finished = trio.Event()
+        started = time.perf_counter()
+        await send(item)
+        await self.finished.wait()
+        return self.finished_at - started
+
+
+async def broadcast(receivers: int, count: int) -> Figures:
+    """Send to all mailboxes at once; over when the last task has handled it, `count` times."""
+    tally = Tally(receivers)
+    bus = Bus()
+
+    async def tick(item: Tick) -> None:
+        tally.count()
+
+    async def send(item: Tick) -> None:
+        for mailbox in bus.mailboxes.values():
+            bus.put(mailbox, item)
+
+    async with trio.open_nursery() as nursery:
+        for n in range(receivers):
+            bus.mailboxes[f"listener-{n}"] = mailbox = Mailbox()
+            mailbox.handlers[Tick] = tick
+            nursery.start_soon(mailbox.run)
+        await trio.testing.wait_all_tasks_blocked()
+        times = [await tally.timed(send, Tick(source="sender", n=n)) for n in range(count)]
+        nursery.cancel_scope.cancel()
+    return {"broadcast": statistics.median(times)}
+
+
+async def memory(count: int) -> Figures:
+    """Resident memory per bare task that sleeps."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        before = side.resident_bytes()
+        for _ in range(count):
+            nursery.start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        grown = side.resident_bytes() - before
+        nursery.cancel_scope.cancel()
+    return {"bytes": grown / count, "total": grown}
 
 
 class Question:
@@ -241,5 +312,5 @@ def synchronous(case: Callable[..., Awaitable[Figures]]) -> Callable[..., Figure
 
 
 if __name__ == "__main__":
-    cases = (send, ask, cancel, spawn)
+    cases = (send, ask, broadcast, cancel, spawn, memory)
     side.main({case.__name__: synchronous(case) for case in cases}, ["trio", "attrs"])

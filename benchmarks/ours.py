@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from trioworkers import (
 )
 
 from . import side
-from .limits import Tick, synchronous
+from .limits import Tally, Tick, synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,6 +232,28 @@ async def system(backlog: int, repetitions: int, elsewhere: int = 0) -> Figures:
     return side.percentiles(times) | {"left_min": min(left), "left_max": max(left)}
 
 
+class Listener(Worker):
+    """Counts broadcasts, together with all others of its kind."""
+
+    def __init__(self, name: str, tally: Tally) -> None:
+        super().__init__(name, active=True)
+        self._tally = tally
+
+    @handles(Tick)
+    async def tick(self, message: Tick) -> None:
+        self._tally.count()
+
+
+async def broadcast(receivers: int, count: int) -> Figures:
+    """Send to all workers at once; over when the last of them has handled it, `count` times."""
+    tally = Tally(receivers)
+    names = [f"listener-{n}" for n in range(receivers)]
+    async with open_runner(*(Listener(name, tally) for name in names)) as runner:
+        times = [await tally.timed(runner.send, Tick(n=n)) for n in range(count)]
+        await runner.cancel()
+    return {"broadcast": statistics.median(times)}
+
+
 async def spawn(count: int) -> Figures:
     """Start `count` workers; over when the last of them has handled a message sent once all were ready."""
     async with open_runner(Sender("sender")) as runner:
@@ -257,7 +280,7 @@ async def memory(count: int) -> Figures:
         await trio.sleep(0.1)
         after = side.resident_bytes()
         await runner.cancel()
-    return {"bytes": (after - before) / count}
+    return {"bytes": (after - before) / count, "total": after - before}
 
 
 class Parent(Worker):
@@ -357,5 +380,5 @@ def attributes(thing: object) -> Iterator[tuple[str, object]]:
 
 
 if __name__ == "__main__":
-    cases = (send, ask, system, spawn, memory, cancel, jobs)
+    cases = (send, ask, system, broadcast, spawn, memory, cancel, jobs)
     side.main({case.__name__: synchronous(case) for case in cases}, ["trio", "attrs", "cattrs"])

@@ -149,10 +149,15 @@ class NodePeer:
 
 def _agree(requirement: str, megabytes: int, folder: Path, *, yes: bool) -> None:
     """Ask whether something may be installed."""
-    print(f"{requirement} is not complete yet: about {megabytes} MB into {folder}")
-    if not yes and (not sys.stdin.isatty() or input("Install it? [y/N] ").lower() != "y"):
+    print(f"{requirement} is not complete yet: about {megabytes} MB into {folder}", file=sys.stderr)
+    if not yes and (not sys.stdin.isatty() or not _says_yes()):
         message = f"{requirement} is needed; say --yes to let it be installed"
         raise PeerRefusedError(message)
+
+
+def _says_yes() -> bool:
+    print("Install it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "y"
 
 
 def cache_folder() -> Path:
@@ -178,12 +183,13 @@ SUBAGENTS = Peer(
     megabytes=530,
     also=("pipecat-ai==1.14.0", "fastapi==0.165.0", "uvicorn==0.54.0", "websockets==15.0.1"),
 )
+PYKKA = Peer("pykka", "pykka", "4.5.0", megabytes=25)
 WEBSOCKETS = Peer("websockets", "websockets", "17.4", megabytes=20)
 KOSOKU = Peer("kosoku", "kosoku", "0.1.0", megabytes=40)
 WS = NodePeer("ws", "8.23.0", megabytes=1)
 
 PEERS: dict[str, Peer | NodePeer] = {
-    each.name: each for each in (PIPECAT, SUBAGENTS, WEBSOCKETS, KOSOKU, WS)
+    each.name: each for each in (PIPECAT, SUBAGENTS, PYKKA, WEBSOCKETS, KOSOKU, WS)
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import statistics
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -213,6 +214,48 @@ async def system(backlog: int, repetitions: int) -> Figures:
     return side.percentiles(times) | {"left_min": min(left), "left_max": max(left)}
 
 
+class Listener(BaseWorker):
+    """Counts broadcasts, together with all others of its kind."""
+
+    left = 0
+    finished = asyncio.Event()
+    finished_at = 0.0
+
+    async def on_bus_message(self, message: BusMessage) -> None:
+        await super().on_bus_message(message)
+        if isinstance(message, Tick):
+            Listener.left -= 1
+            if not Listener.left:
+                Listener.finished_at = time.perf_counter()
+                Listener.finished.set()
+
+
+async def broadcast(receivers: int, count: int) -> Figures:
+    """Send to all workers at once; over when the last of them has handled it, `count` times.
+
+    Over the bus alone, without a runner, whose start-up would take minutes.
+    """
+    tasks = TaskManager(loop=asyncio.get_running_loop())
+    registry = WorkerRegistry(runner_name="runner")
+    bus = AsyncQueueBus()
+    await bus.setup(tasks)
+    for n in range(receivers):
+        worker = Listener(f"listener-{n}")
+        await worker.setup(tasks)
+        await worker.attach(registry=registry, bus=bus, worker_runner=None)
+    await bus.start()
+    times: list[float] = []
+    for n in range(count):
+        Listener.left = receivers
+        Listener.finished = asyncio.Event()
+        started = time.perf_counter()
+        await bus.send(Tick(source="sender", n=n))
+        await Listener.finished.wait()
+        times.append(Listener.finished_at - started)
+    await bus.stop()
+    return {"broadcast": statistics.median(times)}
+
+
 async def spawn(count: int) -> Figures:
     """Start `count` workers; over when the last of them has handled a message sent once all were ready."""
     gc.collect()
@@ -256,7 +299,7 @@ async def memory(count: int) -> Figures:
         await asyncio.sleep(0.1)
         after = side.resident_bytes()
         bus.muted = False
-        return {"bytes": (after - before) / count}
+        return {"bytes": (after - before) / count, "total": after - before}
 
 
 class Parent(BaseWorker):
@@ -296,5 +339,5 @@ def synchronous(case: Any) -> Any:
 
 
 if __name__ == "__main__":
-    cases = (send_bus, send, ask, system, spawn, memory, cancel)
+    cases = (send_bus, send, ask, system, broadcast, spawn, memory, cancel)
     side.main({case.__name__: synchronous(case) for case in cases}, ["pipecat-ai"])
