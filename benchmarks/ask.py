@@ -26,7 +26,7 @@ import sys
 
 from .command import run_subject
 from .harness import Claim, Figure, Group, Run
-from .stats import in_kb, in_units, in_us
+from .stats import in_size, in_units, in_us
 from .subjects import Dots, Subject
 
 FEW: dict[str, int | str] = {"count": 1_000}
@@ -83,9 +83,17 @@ SUBJECT = Subject(
             "ask, round trip p50, trio's memory channels",
             Figure("ask", "p50"), in_us, "faster", other=Figure("channel ask", "p50"),
         ),
-        Claim(
-            "ask, share of the speed of bare trio",
-            Figure("ask", "p50"), in_us, "share", other=Figure("bare ask", "p50"),
+        *(
+            Claim(
+                f"{title}, {field}, share of the speed of bare trio",
+                Figure(key, field), in_us, "share", other=Figure("bare ask", field),
+            )
+            for title, key, field in (
+                ("ask", "ask", "p50"),
+                ("ask", "ask", "p99"),
+                ("ask by name with dicts", "ask dict", "p50"),
+                ("async with job()", "job", "p50"),
+            )
         ),
         Claim(
             "many jobs: growth of all tables, entries",
@@ -97,7 +105,7 @@ SUBJECT = Subject(
         ),
         Claim(
             "many jobs: growth of resident memory",
-            Figure("jobs", "resident"), in_kb, "below", 1_000_000,
+            Figure("jobs", "resident"), in_size, "below", 1_000_000,
         ),
     ),
     plots=(

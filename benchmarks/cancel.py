@@ -50,12 +50,12 @@ SUBJECT = Subject(
             Figure("cancel", "cancel"), in_ms, "faster", 30, other=Figure("peer cancel", "cancel"),
         ),
         Claim(
-            "the same against Pykka's stop_all()",
+            "cancel 901 workers, against Pykka's stop_all()",
             Figure("cancel", "cancel"), in_ms, "faster",
             other=Figure("pykka cancel 901", "cancel"),
         ),
         Claim(
-            "the same against bare nurseries",
+            "cancel 901 workers, against bare nurseries",
             Figure("cancel", "cancel"), in_ms, "within", 2, other=Figure("bare cancel", "cancel"),
         ),
     ),

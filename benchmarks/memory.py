@@ -42,15 +42,15 @@ SUBJECT = Subject(
     claims=(
         Claim("resident memory per idle worker", Figure("memory", "bytes"), in_kb, "below", 7_000),
         Claim(
-            "the same against Pipecat",
+            "memory per idle worker, against Pipecat",
             Figure("memory", "bytes"), in_kb, "faster", other=Figure("peer memory", "bytes"),
         ),
         Claim(
-            "the same against Pykka",
+            "memory per idle worker, against Pykka",
             Figure("memory", "bytes"), in_kb, "faster", other=Figure("pykka memory 1000", "bytes"),
         ),
         Claim(
-            "the same against a bare task",
+            "memory per idle worker, against a bare task",
             Figure("memory", "bytes"), in_kb, "within", other=Figure("limits memory 10000", "bytes"),
         ),
     ),

@@ -46,11 +46,11 @@ SUBJECT = Subject(
             Figure("behind", "p50"), in_ms, "faster", 1_000, other=Figure("peer behind", "p50"),
         ),
         Claim(
-            "the same against an empty lane, 100,000 kept elsewhere, p50",
+            "against an empty lane, 100,000 kept elsewhere, p50",
             Figure("behind", "p50"), in_ms, "within", 3, other=Figure("empty", "p50"),
         ),
         Claim(
-            "the same against an idle process, p50",
+            "against an idle process, p50",
             Figure("behind", "p50"), in_ms, "within", other=Figure("idle", "p50"),
         ),
     ),

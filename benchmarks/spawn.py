@@ -45,12 +45,12 @@ SUBJECT = Subject(
             Figure("spawn", "spawn"), in_ms, "faster", 300, other=Figure("peer spawn", "spawn"),
         ),
         Claim(
-            "the same against Pykka's threads",
+            "spawn 1,000 workers, against Pykka's threads",
             Figure("spawn", "spawn"), in_ms, "faster",
             other=Figure("pykka spawn 1000", "spawn"),
         ),
         Claim(
-            "the same against bare tasks",
+            "spawn 1,000 workers, against bare tasks",
             Figure("spawn", "spawn"), in_ms, "within", other=Figure("bare spawn", "spawn"),
         ),
     ),

@@ -99,6 +99,14 @@ def in_ms(seconds: float) -> str:
     return f"{significant(seconds * 1e3)} ms"
 
 
+def in_size(size: float) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if abs(size) >= bytes_:
+            return f"{significant(size / bytes_)} {unit}"
+    return f"{size:,.0f} bytes"
+
+
 def in_kb(size: float) -> str:
     """Write a number of bytes in thousands."""
     return f"{size / 1_000:.3g} KB"

@@ -16,7 +16,7 @@ import attrs
 from .claims import Claim, Line, Samples, lines_of
 from .harness import PACKAGE, Group, Run, Side
 from .peers.environments import PIPECAT, PYKKA, Peer
-from .stats import Spread, growth, in_kb, in_time, significant
+from .stats import Spread, growth, in_size, in_time, significant
 
 TITLES = {
     "ours": "ours",
@@ -41,7 +41,7 @@ PEERS: Mapping[str, Peer] = {"pykka": PYKKA, "pipecat": PIPECAT}
 
 Unit = Literal["time", "bytes"]
 
-WRITTEN = {"time": in_time, "bytes": in_kb}
+WRITTEN = {"time": in_time, "bytes": in_size}
 
 
 @attrs.frozen
