@@ -123,8 +123,8 @@ SUBJECT = Subject(
     plots=(
         Curve(
             "workers",
-            "A message costs what it costs, however many workers there are",
-            size="idle workers beside",
+            "What a message to one worker costs, by how many others there are",
+            size="other workers, idle",
             cost="time per message",
             field="message",
             lines={"ours": FLAT_OURS, "limits": FLAT_BARE, "pipecat": FLAT_BUS},
