@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trioworkers.errors import RemoteWireError
 from trioworkers.wire import chunks
-from trioworkers.wire.chunks import Credit, Kind, Lane, Messages, Unit
+from trioworkers.wire.chunks import Credit, Kind, Lane, LaneCredit, Messages, Unit
 
 lanes = st.sampled_from(list(Lane))
 numbers = st.integers(0, 2**64 - 1)
@@ -30,8 +30,10 @@ written = st.one_of(
         numbers,
     ),
     st.builds(
-        lambda values: (chunks.write_credit(Credit(*values)), Kind.CREDIT, Credit(*values)),
-        st.tuples(*[numbers] * 7),
+        lambda credit: (chunks.write_credit(credit), Kind.CREDIT, credit),
+        st.builds(
+            Credit, st.tuples(*[st.builds(LaneCredit, numbers, numbers, numbers)] * 3), numbers
+        ),
     ),
     st.builds(
         lambda lane, first, bodies: (
@@ -115,8 +117,8 @@ def test_bytes() -> None:
             "18 bytes of messages",
         ),
         (
-            b"\x03\x00\x00\x00\x12\x02" + bytes(8) + b"\0\0\0\1" + b"\0\0\0\1x",
-            "2 is not a valid Lane",
+            b"\x03\x00\x00\x00\x12\x03" + bytes(8) + b"\0\0\0\1" + b"\0\0\0\1x",
+            "3 is not a valid Lane",
         ),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b"xy"), "2 bytes at 4 of 5"),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b""), "0 bytes at 4 of 5"),

@@ -1,14 +1,16 @@
-"""What waits to leave: two lanes, sizes, and the order of a job's events."""
+"""What waits to leave: three lanes, sizes, and the order of a job's events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from trioworkers.wire.chunks import Lane
 from trioworkers.wire.lanes import Lanes
 
 
@@ -52,14 +54,39 @@ def test_an_urgent_event_takes_the_older_ones_of_its_job_along() -> None:
 def test_nothing_is_left_in_the_tables() -> None:
     """S-PROXY-5: when the lanes are empty, no job is remembered and the size is 0."""
     lanes: Lanes[str] = Lanes()
-    put_all(lanes, ("j1", "j", False), ("j2", "j", False), ("k1!", "k", True))
-    assert lanes.remove(lambda item: item == "j2")
+    put_all(lanes, ("a", None, False), ("j1", "j", False), ("b", None, False), ("k1!", "k", True))
+    assert lanes.remove(lambda item: item == "b")
     assert not lanes.remove(lambda item: item == "k1!"), "it is in the system lane"
-    assert drained(lanes) == ["k1!", "j1"]
+    assert not lanes.remove(lambda item: item == "j1"), "a reply is never taken back"
+    assert drained(lanes) == ["k1!", "a", "j1"]
     put_all(lanes, ("j1", "j", False), ("j2!", "j", True), ("d", None, False))
     assert lanes.clear() == ["j1", "j2!", "d"]
     assert (len(lanes), lanes.size, dict(lanes._jobs)) == (0, 0, {})
     assert lanes.take() is None
+
+
+def test_each_lane_can_be_emptied_alone() -> None:
+    """S-PROXY-5: data and replies do not wait for each other."""
+    lanes: Lanes[str] = Lanes()
+    put_all(lanes, ("a", None, False), ("j1", "j", False), ("S", None, True), ("b", None, False))
+    assert [lanes.head(lane) for lane in Lane] == ["a", "S", "j1"]
+    assert lanes.take_from(Lane.REPLY) == "j1"
+    assert lanes.head(Lane.REPLY) is None
+    assert (lanes.data_depth, lanes.size, dict(lanes._jobs)) == (2, 3, {})
+    assert lanes.take_from(Lane.DATA) == "a"
+    assert drained(lanes) == ["S", "b"]
+
+
+def test_a_later_event_waits_for_the_urgent_one() -> None:
+    """S-PROXY-5: where lanes leave each as they can, no event overtakes an urgent one of its job."""
+    lanes: Lanes[str] = Lanes()
+    put_all(lanes, ("j1!", "j", True), ("j2", "j", False), ("k1", "k", False))
+    assert lanes.take_from(Lane.REPLY) == "k1"
+    assert lanes.head(Lane.REPLY) is None
+    assert lanes.take_from(Lane.SYSTEM) == "j1!"
+    assert lanes.take_from(Lane.REPLY) == "j2"
+    with pytest.raises(IndexError):
+        lanes.take_from(Lane.DATA)
 
 
 class LanesMachine(RuleBasedStateMachine):
@@ -100,9 +127,25 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 60))
     def remove(self, number: int) -> None:
-        found = [each for each in self.data if each.number == number]
+        found = [each for each in self.data if each.number == number and each.job is None]
         assert self.lanes.remove(lambda each: each.number == number) == bool(found)
         self.data = [each for each in self.data if each not in found]
+
+    @rule(lane=st.sampled_from(Lane))
+    def take_from(self, lane: Lane) -> None:
+        held = self.system if lane is Lane.SYSTEM else self.data
+        urgent = {item.job for item in self.system}
+        of_lane = [
+            item
+            for item in held
+            if lane is Lane.SYSTEM
+            or (item.job is None if lane is Lane.DATA else item.job not in {None, *urgent})
+        ]
+        assert self.lanes.head(lane) == (of_lane[0] if of_lane else None)
+        if of_lane:
+            assert self.lanes.take_from(lane) == of_lane[0]
+            held.remove(of_lane[0])
+            self.left.append(of_lane[0])
 
     @rule()
     def clear(self) -> None:
@@ -121,6 +164,8 @@ class LanesMachine(RuleBasedStateMachine):
         )
         counts = {job: sum(each.job == job for each in self.data) for job in ("j", "k")}
         assert self.lanes._jobs == {job: n for job, n in counts.items() if n}
+        urgent = {job: sum(each.job == job for each in self.system) for job in ("j", "k")}
+        assert self.lanes._urgent == {job: n for job, n in urgent.items() if n}
 
     @invariant()
     def each_job_keeps_its_order(self) -> None:

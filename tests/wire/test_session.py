@@ -19,9 +19,20 @@ from trioworkers.wire.epoch import Cancelled, Epoch
 from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits
 from trioworkers.wire.lanes import Lanes
-from trioworkers.wire.session import TRANSITIONS, Broken, Closed, Event, Opened, Session, Speaker
+from trioworkers.wire.session import (
+    CANCELS,
+    CHUNKS,
+    SLACK,
+    TRANSITIONS,
+    Broken,
+    Closed,
+    Event,
+    Opened,
+    Session,
+    Speaker,
+)
 
-LIMITS = LinkLimits(message_size=1000, window=400, messages=8, heartbeat=10)
+LIMITS = LinkLimits(message_size=1000, window=800, messages=8, heartbeat=10)
 
 
 @attrs.frozen
@@ -59,7 +70,10 @@ class Side:
     def put(self, lane: Lane, body: bytes, deadline: float = inf, **meta: object) -> None:
         """Let a message wait to leave."""
         parcel = Parcel(body, deadline, **meta)  # type: ignore[arg-type]
-        (self.lanes.put_urgent if lane else self.lanes.put)(parcel, len(body))
+        if lane is Lane.SYSTEM:
+            self.lanes.put_urgent(parcel, len(body))
+        else:
+            self.lanes.put(parcel, len(body), "job" if lane is Lane.REPLY else None)
 
     def say(self, other: Side, now: float = 0) -> bytes:
         """Let a frame leave."""
@@ -151,6 +165,81 @@ def test_a_stuck_receiver_stops_the_sender() -> None:
     assert right.arrived[Lane.DATA] == [b"%d" % n for n in range(100)]
 
 
+def test_data_and_replies_take_turns() -> None:
+    """PROXY-6: neither of data and replies waits until the other has left."""
+    left, right = pair()
+    for n in range(8):
+        left.put(Lane.DATA, b"%d" % n * 50)
+        left.put(Lane.REPLY, b"%d" % n * 50)
+    first, second = left.say(right), left.say(right)
+    assert [content.lane for _, content in chunks.parse(first)] == [Lane.DATA]
+    assert [content.lane for _, content in chunks.parse(second)] == [Lane.REPLY]
+
+
+def test_a_requester_gets_its_answer() -> None:
+    """PROXY-6: replies come through when no data is taken any more."""
+    left, right = pair()
+    for _ in range(100):
+        left.put(Lane.DATA, b"data")
+    settle(left, right)
+    left.put(Lane.REPLY, b"answer")
+    settle(left, right)
+    assert right.arrived[Lane.REPLY] == [b"answer"]
+
+
+def test_a_cancel_waits_for_its_request() -> None:
+    """PROXY-6: a cancel that overtakes its request is told behind it, once."""
+    left, right = pair()
+    left.put(Lane.DATA, b"request")
+    request = left.session.next_frame(left.lanes, 0)
+    told = Cancelled("job", "why", "left", 1)
+    assert not left.session.cancel(told)
+    right.coming.extend([left.session.next_frame(left.lanes, 0), request])
+    assert right.hear() == []
+    assert right.hear() == [Arrived(Lane.DATA, b"request"), told]
+    settle(left, right)
+    assert right.events.count(told) == 1
+    assert not right.epoch.early
+
+
+def test_what_is_due() -> None:
+    """PROXY-6: a session says that there is something to say beside the lanes, and only then."""
+    left, right = Side("left"), Side("right")
+    assert left.session.due
+    left.say(right)
+    assert not left.session.due
+    settle(left, right)
+    assert not left.session.due
+    left.session.cancel(Cancelled("job", None, "left"))
+    assert left.session.due
+    left.say(right)
+    right.hear()
+    assert right.session.due, "the cancel is to be confirmed"
+    right.say(left)
+    right.coming.append(chunks.write_token(Kind.PING, 7))
+    right.hear()
+    assert right.session.due
+    assert list(chunks.parse(right.say(left))) == [(Kind.PONG, 7)]
+    left.session.check(10)
+    assert left.session.due
+    left.session.close(1000, "")
+    left.say(right)
+    assert not left.session.due
+
+
+def test_many_cancels_take_many_frames() -> None:
+    """PROXY-6: cancels in great number do not make a frame larger than the other side takes."""
+    left, right = pair()
+    told = [Cancelled(f"job-{n}", None, "left") for n in range(CANCELS + 1)]
+    for each in told:
+        left.session.cancel(each)
+    left.say(right)
+    assert [event for event in right.hear() if isinstance(event, Cancelled)] == told[:CANCELS]
+    assert left.session.due
+    settle(left, right)
+    assert [event for event in right.events if isinstance(event, Cancelled)] == told
+
+
 def test_a_large_message_goes_in_units() -> None:
     """PROXY-6: never more than a window is on its way, and a system message gets in between."""
     left, right = pair()
@@ -166,19 +255,20 @@ def test_a_large_message_goes_in_units() -> None:
         left.hear()
         frames += 1
     assert frames >= len(large) // LIMITS.window
-    assert right.arrived == {Lane.SYSTEM: [b"urgent"], Lane.DATA: [large]}
+    assert right.arrived == {Lane.DATA: [large], Lane.SYSTEM: [b"urgent"], Lane.REPLY: []}
 
 
 def test_a_message_waits_for_the_credit_it_needs() -> None:
-    """PROXY-6: what does not fit into the rest of a window waits whole, and so does what is behind it."""
+    """PROXY-6: what does not fit into the rest of a window waits whole, and so does what follows."""
     left, right = pair()
     bodies = [b"%d" % n * 90 for n in range(6)]
     for body in bodies:
         left.put(Lane.DATA, body)
-    left.say(right)
-    right.hear()
+    while left.say(right):
+        pass
+    while right.coming:
+        right.hear()
     assert right.arrived[Lane.DATA] == bodies[:4]
-    assert left.say(right) == b""
     settle(left, right)
     assert right.arrived[Lane.DATA] == bodies
 
@@ -202,9 +292,10 @@ def test_a_message_that_is_given_up_half_way() -> None:
     left.put(Lane.DATA, bytes(900))
     left.put(Lane.DATA, b"y")
     left.say(right)
-    right.coming.append(left.session.abandon(Lane.DATA))
+    assert left.session.cancel(Cancelled("job", None, "left", 2))
     settle(left, right)
     assert right.arrived[Lane.DATA] == [b"x", b"y"]
+    assert Cancelled("job", None, "left", 2) in right.events
     settle(left, right, taking=True)
     assert right.epoch.had[Lane.DATA].taken == 3
 
@@ -214,7 +305,7 @@ def test_the_first_message_is_given_up() -> None:
     left, right = pair()
     left.put(Lane.DATA, bytes(900))
     left.say(right)
-    right.coming.append(left.session.abandon(Lane.DATA))
+    assert left.session.cancel(Cancelled("job", None, "left", 1))
     settle(left, right)
     assert right.epoch.had[Lane.DATA].taken == 1
     left.put(Lane.DATA, b"x")
@@ -289,7 +380,7 @@ def test_a_peer_that_has_forgotten() -> None:
     settle(left, stranger)
     opened = [event for event in left.events if isinstance(event, Opened)][-1]
     assert not opened.resumed
-    assert [parcel.frame for parcel in opened.lost] == [b"urgent", b"first", b"second"]
+    assert [parcel.frame for parcel in opened.lost] == [b"first", b"second", b"urgent"]
     assert stranger.arrived[Lane.DATA] == [b"third"]
     stranger.take(Lane.DATA)
     settle(left, stranger)
@@ -328,6 +419,12 @@ def cancels(first: object, *jobs: object) -> bytes:
     return chunks.write_json(Kind.CANCEL, {"first": first, "jobs": list(jobs)})
 
 
+def credit(data: tuple[int, int, int], rest: tuple[int, int, int], *, cancels: int = 0) -> bytes:
+    """Return a frame of credit."""
+    lanes = tuple(chunks.LaneCredit(*each) for each in (data, rest, rest))
+    return chunks.write_credit(chunks.Credit(lanes, cancels))
+
+
 def unit(number: int, length: int, offset: int, size: int) -> bytes:
     """Return a frame with a piece of a message."""
     return chunks.write_unit(Lane.DATA, number, length, offset, bytes(size))
@@ -361,14 +458,23 @@ def enveloped(meta: dict[str, object]) -> bytes:
         ([enveloped({"seconds": "soon"})], "the time left to a message must be a number"),
         ([enveloped({"trace": {"a": 1}})], "the trace of a message must be a dict of texts"),
         (
-            [chunks.write_credit(chunks.Credit(1, 1, 1, 1, 1, 0, 0))],
+            [credit((1, 1, 1), (1, 1, 0))],
             "message 1 of lane DATA was taken, and 0",
         ),
-        ([chunks.write_credit(chunks.Credit(1, 1, 0, 1, 1, 0, 1))], "1 cancels were taken, and 0"),
+        ([credit((1, 1, 0), (1, 1, 0), cancels=1)], "1 cancels were taken, and 0"),
         ([cancels(2)], "cancel 2 after 0"),
         ([cancels("1")], "cancels that cannot be read"),
         ([cancels(1, ["job", 3, ""])], "cancels that cannot be read"),
         ([chunks.write_abandon(Lane.DATA, 2)], "message 2 of lane DATA after 0"),
+        ([bytes(LIMITS.window + SLACK + 1)], "a frame of 131873 bytes"),
+        (
+            [chunks.write_token(Kind.PONG, 0) * (CHUNKS + 1)],
+            f"a frame of more than {CHUNKS} chunks",
+        ),
+        (
+            [cancels(1, *(["job", None, "", 1] for _ in range(LIMITS.messages + 1)))],
+            "9 cancels of jobs not asked for",
+        ),
     ],
 )
 def test_rules_that_are_broken(frames: list[bytes], says: str) -> None:
@@ -393,10 +499,10 @@ def test_rules_that_are_broken(frames: list[bytes], says: str) -> None:
         ({"epoch": "x" * 129}, "epoch"),
         ({"limits": {"window": 1}}, "message_size"),
         ({"limits": None}, "NoneType"),
-        ({"sent": {"data": -1, "system": 0, "cancels": 0}}, "data"),
+        ({"sent": {"data": -1, "system": 0, "reply": 0, "cancels": 0}}, "data"),
         ({"knows": 3}, "knows"),
         (
-            {"knows": "right", "had": {"data": 1, "system": 0, "cancels": 0}},
+            {"knows": "right", "had": {"data": 1, "system": 0, "reply": 0, "cancels": 0}},
             "message 1 of lane DATA",
         ),
     ],

@@ -4,7 +4,8 @@ A frame is a row of chunks, and a chunk is its kind (one byte), the length of it
 the body.  All numbers are unsigned and big-endian, all JSON is UTF-8.
 
     HELLO      JSON: who speaks, what it takes, and what it has received before
-    CREDIT     seven numbers: what may be sent, and what has been taken, in all
+    CREDIT     for each lane three numbers: what may be sent, in messages and in bytes, and what has
+               been taken, in all; and how many cancels have been
     MESSAGES   lane, id of the first, number n, n lengths, n bodies: consecutive messages
     ENVELOPE   lane, id, and the whole of one message with meta
     UNIT       lane, id, length of the whole, offset, bytes: a piece of a large message
@@ -23,7 +24,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple, cast
 
 from ..errors import RemoteWireError
@@ -32,6 +33,7 @@ __all__ = [
     "Credit",
     "Kind",
     "Lane",
+    "LaneCredit",
     "Messages",
     "Unit",
     "parse",
@@ -66,24 +68,32 @@ class Kind(IntEnum):
 
 
 class Lane(IntEnum):
-    """Which of the two ways a message goes."""
+    """Which way a message goes.
+
+    What is said about a job that was asked for has a lane of its own: it must come through when its
+    requester takes no data until it has it.
+    """
 
     DATA = 0
     SYSTEM = 1
+    REPLY = 2
 
 
-class Credit(NamedTuple):
-    """What the sender of it lets the other side send, and what it has taken from it.
+class LaneCredit(NamedTuple):
+    """What may be sent in one lane, and what has been taken from it.
 
     Messages are counted from the beginning of an epoch, bytes from the beginning of a connection.
     """
 
-    data_messages: int
-    data_bytes: int
-    data_taken: int
-    system_messages: int
-    system_bytes: int
-    system_taken: int
+    messages: int
+    bytes: int
+    taken: int
+
+
+class Credit(NamedTuple):
+    """What the sender of it lets the other side send, and what it has taken from it."""
+
+    lanes: tuple[LaneCredit, ...]
     cancels_taken: int
 
 
@@ -110,7 +120,7 @@ _MESSAGES = struct.Struct(">BQI")
 _UNIT = struct.Struct(">BQII")
 _MESSAGE = struct.Struct(">BQ")
 _TOKEN = struct.Struct(">Q")
-_CREDIT = struct.Struct(">7Q")
+_CREDIT = struct.Struct(f">{3 * len(Lane) + 1}Q")
 _LENGTH = struct.Struct(">I")
 
 
@@ -133,7 +143,7 @@ def write_token(kind: Kind, number: int) -> bytes:
 
 def write_credit(credit: Credit) -> bytes:
     """Return a CREDIT."""
-    return _chunk(Kind.CREDIT, _CREDIT.pack(*credit))
+    return _chunk(Kind.CREDIT, _CREDIT.pack(*chain(*credit.lanes), credit.cancels_taken))
 
 
 def write_messages(lane: Lane, first: int, bodies: Sequence[bytes]) -> bytes:
@@ -235,7 +245,9 @@ def _read_token(body: bytes) -> int:
 
 
 def _read_credit(body: bytes) -> Credit:
-    return Credit(*_CREDIT.unpack(body))
+    numbers = _CREDIT.unpack(body)
+    lanes = [LaneCredit(*numbers[3 * lane : 3 * lane + 3]) for lane in Lane]
+    return Credit(tuple(lanes), numbers[-1])
 
 
 def _read_messages(body: bytes) -> Messages:

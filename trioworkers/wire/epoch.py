@@ -22,11 +22,12 @@ __all__ = ["Cancelled", "Epoch", "Had", "Sent"]
 
 @attrs.frozen
 class Cancelled:
-    """A job is cancelled: why, and by whom."""
+    """A job is cancelled: why, by whom, and with which message of the data lane it was asked for."""
 
     job_id: str = attrs.field(validator=instance_of(str))
     reason: str | None = attrs.field(validator=optional(instance_of(str)))
     path: str = attrs.field(validator=instance_of(str))
+    after: int = attrs.field(default=0, validator=instance_of(int))
 
 
 class Sent:
@@ -127,24 +128,26 @@ class Epoch:
         self.name: str = name
         self.keeping: bool = keeping
         self.peer: str | None = None
-        self.sent: tuple[Sent, Sent] = (Sent(), Sent())
-        self.had: tuple[Had, Had] = (Had(), Had())
+        self.sent: tuple[Sent, ...] = tuple(Sent() for _ in Lane)
+        self.had: tuple[Had, ...] = tuple(Had() for _ in Lane)
         # Cancels that the other side has not confirmed; bounded by the jobs that are open.
         self.cancels: deque[Cancelled] = deque()
         self.cancels_sent: int = 0
         self.cancels_had: int = 0
+        # Cancels that came before the requests they are for.
+        self.early: list[Cancelled] = []
 
     @property
     def place_sent(self) -> Place:
         """Behind which messages and cancels this side goes on, for who does not know it."""
-        data, system = self.sent
-        return Place(data.next - 1, system.next - 1, self.cancels_sent - len(self.cancels))
+        data, system, reply = (lane.next - 1 for lane in self.sent)
+        return Place(data, system, reply, self.cancels_sent - len(self.cancels))
 
     @property
     def place_had(self) -> Place:
         """How far the other side had come."""
-        data, system = self.had
-        return Place(data.arrived, system.arrived, self.cancels_had)
+        data, system, reply = (lane.arrived for lane in self.had)
+        return Place(data, system, reply, self.cancels_had)
 
     def meet(self, peer: str, sent: Place) -> bool:
         """Learn who the other side is; return whether it is the one from before.
@@ -156,10 +159,10 @@ class Epoch:
         if peer == self.peer:
             return True
         self.peer = peer
-        data, system = self.had
-        data.begin(sent.data)
-        system.begin(sent.system)
+        for lane in Lane:
+            self.had[lane].begin(sent.of(lane))
         self.cancels_had = sent.cancels
+        self.early.clear()
         return False
 
     def rewind(self, had: Place | None) -> tuple[Any, ...]:
@@ -171,15 +174,21 @@ class Epoch:
         Raises:
             RemoteWireError: it says that it has had what was not sent.
         """
-        data, system = self.sent
         if had is None:
-            return (*system.forget(), *data.forget())
-        data.confirm(had.data, Lane.DATA)
-        system.confirm(had.system, Lane.SYSTEM)
+            return tuple(item for lane in self.sent for item in lane.forget())
+        for lane in Lane:
+            self.sent[lane].confirm(had.of(lane), lane)
         self.confirm_cancels(had.cancels)
-        data.rewind()
-        system.rewind()
+        for each in self.sent:
+            each.rewind()
         return ()
+
+    def due(self, new: list[Cancelled]) -> list[Cancelled]:
+        """Take cancels; return those whose requests have come, with those that waited for that."""
+        arrived = self.had[Lane.DATA].arrived
+        known = [*self.early, *new]
+        self.early = [each for each in known if each.after > arrived]
+        return [each for each in known if each.after <= arrived]
 
     def confirm_cancels(self, taken: int) -> None:
         """Take note that the other side has had so many cancels.

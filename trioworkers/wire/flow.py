@@ -18,7 +18,7 @@ import attrs
 
 from ..errors import RemoteWireError
 from . import chunks
-from .chunks import Lane, Messages, Unit
+from .chunks import Lane, LaneCredit, Messages, Unit
 from .epoch import Had, Sent
 from .hello import LinkLimits
 from .lanes import Lanes
@@ -62,8 +62,11 @@ class Flow:
     """One lane of one connection, both ways."""
 
     __slots__ = (
+        "_abandoned",
         "_lane",
         "_limits",
+        "_next_bytes",
+        "_next_taken",
         "_partial",
         "_rest",
         "_told",
@@ -92,9 +95,12 @@ class Flow:
         self.bytes_sent: int = 0
         self.bytes_had: int = 0
         # What the other side was told that it may send.
-        self._told: tuple[int, int, int] = (0, 0, 0)
+        self._told = LaneCredit(0, 0, 0)
+        # From which numbers on it may have to be told more.
+        self._next_taken = self._next_bytes = 0
         # What of a large message is still to leave, and what of one has arrived.
         self._rest: tuple[bytes, int] | None = None
+        self._abandoned: int | None = None
         self._partial: tuple[int, bytearray] | None = None
 
     # What comes in
@@ -193,29 +199,38 @@ class Flow:
 
     # Credit
 
-    def _credit(self) -> tuple[int, int, int]:
+    def _credit(self) -> LaneCredit:
         had, limits = self.had, self._limits
         taken = had.taken
         # One message of the largest size can always come to its end.
-        largest = limits.message_size + chunks.META + limits.window
-        room = max(0, min(limits.window, largest - had.held))
-        return taken + limits.messages, self.bytes_had + room, taken
+        largest = limits.message_size + chunks.META + limits.lane_window
+        room = max(0, min(limits.lane_window, largest - had.held))
+        return LaneCredit(taken + limits.messages, self.bytes_had + room, taken)
 
     @property
     def credit_is_due(self) -> bool:
         """Whether the other side has used up so much that it is to be told of more."""
+        had = self.had
+        if had.arrived - len(had.sizes) < self._next_taken and self.bytes_had < self._next_bytes:
+            # Which is so nearly always when this is asked.
+            return False
         messages, window, _ = self._credit()
         told, limits = self._told, self._limits
         return (
-            2 * (messages - told[0]) >= limits.messages or 2 * (window - told[1]) >= limits.window
+            2 * (messages - told[0]) >= limits.messages
+            or 2 * (window - told[1]) >= limits.lane_window
         )
 
-    def tell_credit(self) -> tuple[int, int, int]:
+    def tell_credit(self) -> LaneCredit:
         """Return what the other side may send, and hold it to that from now on."""
         messages, window, taken = self._credit()
         # What was once given is not taken back.
-        self._told = max(messages, self._told[0]), max(window, self._told[1]), taken
-        return self._told
+        told = LaneCredit(max(messages, self._told[0]), max(window, self._told[1]), taken)
+        self._told, limits = told, self._limits
+        # Before that many there is nothing to tell, however little is held.
+        self._next_taken = told.messages - limits.messages // 2
+        self._next_bytes = told.bytes - limits.lane_window // 2
+        return told
 
     def hear_credit(self, messages: int, window: int, taken: int) -> None:
         """Take credit.
@@ -228,6 +243,11 @@ class Flow:
         self.byte_limit = window
 
     # What goes out
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the rest of a message is to leave, or messages are to leave again."""
+        return self._rest is not None or bool(self.sent.again)
 
     def is_empty(self, lanes: Lanes[Any]) -> bool:
         """Tell whether nothing is left to leave."""
@@ -250,12 +270,15 @@ class Flow:
             lanes: what is to leave.
             room: how many bytes may leave.
             now: the time.
-            window: what the other side takes at once.
+            window: what the other side takes of this lane at once.
             keeping: whether what leaves is kept until it is taken.
 
         Returns:
             How many bytes have left.
         """
+        if self._abandoned is not None:
+            said.append(chunks.write_abandon(self._lane, self._abandoned))
+            self._abandoned = None
         begun, unit = self.bytes_sent, max(1, window // UNITS)
         end = min(begun + room, self.byte_limit)
         while self.bytes_sent < end:
@@ -334,10 +357,13 @@ class Flow:
         end = offset + len(piece)
         self._rest = None if end == len(whole) else (whole, end)
 
-    def abandon(self) -> bytes:
-        """Return the chunk that says that the message which is leaving does not go on."""
+    def abandon(self, number: int) -> bool:
+        """Do not go on with a message, if a part of it has left; tell whether that is so."""
+        if self._rest is None or self.sent.next - 1 != number:
+            return False
         self._rest = None
-        return chunks.write_abandon(self._lane, self.sent.next - 1)
+        self._abandoned = number
+        return True
 
 
 def _is_texts(value: Any) -> bool:

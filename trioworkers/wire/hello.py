@@ -8,6 +8,7 @@ import attrs
 from attrs.validators import and_, ge, instance_of, max_len, optional
 
 from ..errors import RemoteWireError
+from .chunks import Lane
 
 __all__ = ["Hello", "LinkLimits", "Place"]
 
@@ -19,8 +20,9 @@ _name = and_(instance_of(str), max_len(128))
 class LinkLimits:
     """What one side takes.
 
-    `message_size` and `window` are in bytes, `heartbeat` is in seconds, and `messages` is how many
-    of one lane may be on their way or wait to be delivered.
+    `message_size` is in bytes, and `heartbeat` in seconds.  `window` is how many bytes of data and
+    replies may be on their way; `messages` is how many messages of one lane may be on their way or
+    wait to be delivered.
     """
 
     message_size: int = attrs.field(default=2**20, validator=and_(_count, ge(1)))
@@ -30,6 +32,11 @@ class LinkLimits:
         default=20.0, validator=and_(instance_of((int, float)), ge(0.001))
     )
 
+    @property
+    def lane_window(self) -> int:
+        """How many bytes of one lane may be on their way."""
+        return self.window // 2
+
 
 @attrs.frozen
 class Place:
@@ -37,7 +44,12 @@ class Place:
 
     data: int = attrs.field(validator=_count)
     system: int = attrs.field(validator=_count)
+    reply: int = attrs.field(validator=_count)
     cancels: int = attrs.field(validator=_count)
+
+    def of(self, lane: Lane) -> int:
+        """Return the number of the last message of a lane."""
+        return (self.data, self.system, self.reply)[lane]
 
 
 @attrs.frozen

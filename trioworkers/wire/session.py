@@ -17,19 +17,26 @@ taken is sent again over the next connection, from where the other side says tha
 receiver drops what it has had.  A side that finds a stranger where it left an acquaintance cannot
 know what became of the messages in between, and says so: `Opened.lost`.
 
+*Lanes.*  Data, system messages, and replies: what is said about a job that was asked for.  Each has
+numbers and credit of its own, so that none waits for another: a requester that takes no data until
+it has its answer gets that.  The system lane leaves first.
+
 *Credit.*  What may be sent is said by the receiver, for each lane, as two totals.  That of messages
 grows as they are taken, that is, delivered: a worker that is stuck stops the senders on the other
 side, and what was sent and not taken is bounded, and so is what is kept to be sent again.  That of
-bytes is a window beyond what has arrived, so that what is on its way, and in whose midst a system
-message may find itself, is never more than a window; it stops growing when too much is held.
+bytes is half a window beyond what has arrived, so that the data and replies which are on their way,
+and in whose midst a system message may find itself, are never more than a window; it stops growing
+when too much is held.
 Credits, cancels, pings and goodbyes need none.
 
-*Size.*  What leaves together is one frame.  A message that is larger than a quarter of a window
-goes in units, between which the other lane gets its turn.  As units are at most a quarter, and new
-credit is told when half a window is used up, neither side can wait for the other for ever.
+*Size.*  What leaves together is one frame, of a quarter of a window or a little more.  A message
+that is larger than a quarter of what its lane may send at once goes in units, between which the
+other lanes get their turn.  As units are at most a quarter, and new credit is told when half is used
+up, neither side can wait for the other for ever.
 
 *Cancels.*  A cancelled job is told beside the lanes, once; a cancel that was perhaps lost with a
-connection is told again over the next one.
+connection is told again over the next one.  One that overtakes its request waits for it at the
+other side.  A request of which only a part has left is given up.
 
 *Silence.*  Who has heard nothing for one heartbeat sends a ping, and who has heard nothing for two
 gives the other side up.  Any frame is a sign of life.
@@ -58,8 +65,14 @@ __all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Opened", "Session", "Spe
 
 VERSION = 1
 
-CANCELS = 1024
-"""How many cancels one chunk holds at most."""
+CANCELS = 16
+"""How many cancels one frame has at most: each has a reason and a path."""
+
+CHUNKS = 2048
+"""How many chunks one frame has at most."""
+
+SLACK = 2**17
+"""How many bytes a frame may have beyond a window: the heads of its chunks, and cancels."""
 
 
 class Speaker(Enum):
@@ -117,6 +130,7 @@ class Session:
         "_cancels_told",
         "_epoch",
         "_farewell",
+        "_first",
         "_flows",
         "_heard",
         "_limits",
@@ -124,8 +138,8 @@ class Session:
         "_pinged",
         "_pong",
         "_told",
-        "_window",
         "ours",
+        "takes",
         "theirs",
     )
 
@@ -142,8 +156,10 @@ class Session:
         self.ours: Speaker = Speaker.SILENT
         self.theirs: Speaker = Speaker.SILENT
         self._flows = tuple(Flow(lane, epoch.sent[lane], epoch.had[lane], limits) for lane in Lane)
-        # What the other side takes at once.
-        self._window = 0
+        # What the other side takes, once it has said so.
+        self.takes: LinkLimits = limits
+        # Which of the lanes that are as important leaves first.
+        self._first = Lane.DATA
         self._heard = now
         # Whether a ping is due, and whether one was sent since something was heard.
         self._ping_due = False
@@ -171,12 +187,18 @@ class Session:
         self._pinged = False
         events: list[Event] = []
         try:
-            for kind, content in chunks.parse(frame):
+            if len(frame) > self._limits.window + SLACK:
+                raise RemoteWireError(f"a frame of {len(frame)} bytes")
+            for number, (kind, content) in enumerate(chunks.parse(frame)):
+                if number >= CHUNKS:
+                    raise RemoteWireError(f"a frame of more than {CHUNKS} chunks")
                 following = TRANSITIONS[self.theirs].get(kind)
                 if following is None:
                     raise RemoteWireError(f"{kind.name} from a side that is {self.theirs.name}")
                 self.theirs = following
                 _RECEIVERS[kind](self, content, events)
+            if self._epoch.early:
+                events.extend(self._epoch.due([]))
         except RemoteWireError as error:
             self.theirs = Speaker.GONE
             events.append(Broken(str(error)))
@@ -188,7 +210,7 @@ class Session:
 
     def _hear_hello(self, said: dict[str, Any], events: list[Event]) -> None:
         hello, epoch = Hello.read(said), self._epoch
-        self._window = hello.limits.window
+        self.takes = hello.limits
         knows = hello.knows == epoch.name
         lost = epoch.rewind(hello.had if knows else None)
         self._cancels_told = epoch.cancels_sent - len(epoch.cancels)
@@ -197,8 +219,8 @@ class Session:
 
     def _hear_credit(self, credit: Credit, events: list[Event]) -> None:
         del events
-        self._flows[Lane.DATA].hear_credit(*credit[:3])
-        self._flows[Lane.SYSTEM].hear_credit(*credit[3:6])
+        for lane in Lane:
+            self._flows[lane].hear_credit(*credit.lanes[lane])
         self._epoch.confirm_cancels(credit.cancels_taken)
 
     def _hear_messages(self, messages: Messages, events: list[Event]) -> None:
@@ -220,7 +242,9 @@ class Session:
             raise RemoteWireError(f"cancel {first} after {had}")
         new = cancels[had + 1 - first :]
         self._epoch.cancels_had += len(new)
-        events.extend(new)
+        events.extend(self._epoch.due(new))
+        if len(self._epoch.early) > self._limits.messages:
+            raise RemoteWireError(f"{len(self._epoch.early)} cancels of jobs not asked for")
 
     def _hear_ping(self, number: int, events: list[Event]) -> None:
         del events
@@ -237,14 +261,31 @@ class Session:
 
     # What goes out
 
-    def cancel(self, cancelled: Cancelled) -> None:
-        """Tell the other side with the next frame that a job is cancelled."""
+    def cancel(self, cancelled: Cancelled) -> bool:
+        """Tell the other side with the next frame that a job is cancelled.
+
+        Returns:
+            Whether its request has not left to its end, and will not.
+        """
         self._epoch.cancels_sent += 1
         self._epoch.cancels.append(cancelled)
+        return self._flows[Lane.DATA].abandon(cancelled.after)
 
-    def abandon(self, lane: Lane) -> bytes:
-        """Return the frame that gives up the large message which is leaving."""
-        return self._flows[lane].abandon()
+    @property
+    def due(self) -> bool:
+        """Whether there is something to say that is in no lane."""
+        if self.ours is Speaker.SILENT:
+            return True
+        return self.is_open and (
+            self._pong is not None
+            or self._ping_due
+            or self._cancels_told < self._epoch.cancels_sent
+            or self._credit_is_due
+        )
+
+    def has_more(self, lanes: Lanes[Any]) -> bool:
+        """Tell whether anything is to leave, for which there may be credit or not."""
+        return self.due or len(lanes) > 0 or any(flow.has_begun for flow in self._flows)
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye when nothing is left to leave."""
@@ -297,7 +338,7 @@ class Session:
     def _say_what_is_due(self, said: list[bytes]) -> None:
         self._say_credit(said)
         epoch = self._epoch
-        while self._cancels_told < epoch.cancels_sent:
+        if self._cancels_told < epoch.cancels_sent:
             confirmed = epoch.cancels_sent - len(epoch.cancels)
             start = self._cancels_told - confirmed
             new = [attrs.astuple(each) for each in list(epoch.cancels)[start : start + CANCELS]]
@@ -312,22 +353,39 @@ class Session:
             self._pong = None
 
     def _say_credit(self, said: list[bytes]) -> None:
-        told, cancels = self._told, self._epoch.cancels_had
         # All of it if any of it is worth a chunk.
-        due = told is None or told.cancels_taken != cancels
-        due = due or any(flow.credit_is_due for flow in self._flows)
-        if due:
-            data, system = (flow.tell_credit() for flow in self._flows)
-            self._told = Credit(*data, *system, cancels)
+        if self._credit_is_due:
+            lanes = tuple(flow.tell_credit() for flow in self._flows)
+            self._told = Credit(lanes, self._epoch.cancels_had)
             said.append(chunks.write_credit(self._told))
 
+    @property
+    def _credit_is_due(self) -> bool:
+        told = self._told
+        if told is None or told.cancels_taken != self._epoch.cancels_had:
+            return True
+        return any(flow.credit_is_due for flow in self._flows)
+
     def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
-        room = self._window
-        for lane in (Lane.SYSTEM, Lane.DATA):
+        room = max(1, self.takes.window // 4)
+        for lane in _ORDER[self._first]:
             if room > 0:
                 room -= self._flows[lane].fill(
-                    said, lanes, room, now, window=self._window, keeping=self._epoch.keeping
+                    said,
+                    lanes,
+                    room,
+                    now,
+                    window=self.takes.lane_window,
+                    keeping=self._epoch.keeping,
                 )
+        self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
+
+
+# Neither data nor replies may keep the other from leaving.
+_ORDER = {
+    Lane.DATA: (Lane.SYSTEM, Lane.DATA, Lane.REPLY),
+    Lane.REPLY: (Lane.SYSTEM, Lane.REPLY, Lane.DATA),
+}
 
 
 def _read_cancels(said: dict[str, Any]) -> tuple[int, list[Cancelled]]:
