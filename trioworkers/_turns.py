@@ -166,6 +166,11 @@ class Turns:
             self.unwinding = trio.Event()
             self.turn.cancel(reason="interrupted by a system message")
 
+    def use(self, table: HandlerTable) -> None:
+        """Take the handlers from another table, of the same types, from the next batch on."""
+        self._data = table.data
+        self._system = table.system
+
     def begin_ending(self) -> None:
         """Stop when the lane is empty and the host has finished ending."""
         self._ending = True

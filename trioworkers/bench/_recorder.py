@@ -52,8 +52,8 @@ class Lane:
             most: how many samples are kept at most.
         """
         self.samples: array[float] = array("d")
-        self.count = 0
-        self.longest = 0.0
+        self.count: int = 0
+        self.longest: float = 0.0
         self._stride = 1
         self._most = most
 
@@ -127,30 +127,50 @@ class RecordingBus(LocalBus):
 
 
 class Recorder(Instrument):
-    """Takes the latencies of all workers on a `RecordingBus`."""
+    """Takes the latencies of some workers on a `RecordingBus`."""
 
     def __init__(self, bus: RecordingBus) -> None:
-        """Make it; `runner.add_instrument` starts it, before workers are added."""
-        self.bus = bus
-        self.recording = Recording()
+        """Make it; `runner.add_instrument` lets it see restarts and dead letters."""
+        self.bus: RecordingBus = bus
+        self.recording: Recording = Recording()
         # Probes that have not been handled, with when they were due; and who waits for them.
         self.awaited: dict[int, float] = {}
         self.lost: dict[str, int] = {}
         self.all_handled: trio.Event | None = None
         # When the last data handler of each worker ended.
         self._ended: dict[str, float] = {}
-        self._tables: dict[str, HandlerTable] = {}
+        # The workers that are watched, and what stands in for their handlers.
+        self._tables: dict[str, HandlerTable | None] = {}
+
+    @property
+    def watched(self) -> list[Slot]:
+        """The workers whose latencies are taken and who are still there."""
+        routes = (self.bus.route(name) for name in self._tables)
+        return [route for route in routes if isinstance(route, Slot)]
+
+    def watch(self, slot: Slot) -> None:
+        """Take the latencies of a worker, also of what waits in its mailbox already."""
+        if not self.recording.begun:
+            self.recording.begun = perf_counter()
+        if slot.name not in self._tables:
+            self._tables[slot.name] = None
+            self._stand_in(slot)
+
+    def _stand_in(self, slot: Slot) -> None:
+        # A restart of the same object has its table still.
+        if slot.table is self._tables[slot.name]:
+            return
+        slot.table = self._tables[slot.name] = self._stand_before(slot.name, slot.table)
+        if slot.turns is not None:
+            slot.turns.use(slot.table)
 
     # As an instrument
 
     def worker_state_changed(self, worker: str, state: WorkerState) -> None:
-        """Stand before the handlers of a worker that starts."""
+        """Stand before the handlers of a worker that is restarted, as another object perhaps."""
         route = self.bus.route(worker)
-        if state.value != "starting" or not isinstance(route, Slot):
-            return
-        # A restart of the same object has its table still.
-        if route.table is not self._tables.get(worker):
-            route.table = self._tables[worker] = self._stand_before(worker, route.table)
+        if state.value == "starting" and worker in self._tables and isinstance(route, Slot):
+            self._stand_in(route)
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Forget a message that will not be handled."""
@@ -187,7 +207,7 @@ class Recorder(Instrument):
                     recording.data_begun = now
                 lane.add(now - at)
                 # It waited all this time, and none was handled.
-                starved = now - max(ended.get(name, 0.0), at)
+                starved = now - max(ended.get(name, recording.begun), at)
                 if starved > recording.starvation:
                     recording.starvation = starved
             try:
@@ -235,11 +255,10 @@ class Recorder(Instrument):
     def finish(self) -> Recording:
         """Return the recording; data that waits still has starved until now, or until its turn."""
         now = perf_counter()
-        for name in self._tables:
-            route = self.bus.route(name)
-            if not isinstance(route, Slot) or (route.turns and route.turns.in_hand is not None):
+        for slot in self.watched:
+            if slot.turns is not None and slot.turns.in_hand is not None:
                 continue
-            age = route.mailbox.statistics(now).oldest_age
-            starved = min(age, now - self._ended.get(name, 0.0))
+            age = slot.mailbox.statistics(now).oldest_age
+            starved = min(age, now - self._ended.get(slot.name, self.recording.begun))
             self.recording.starvation = max(self.recording.starvation, starved)
         return self.recording

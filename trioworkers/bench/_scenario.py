@@ -41,8 +41,8 @@ class ScenarioError(Exception):
 class PriorityScenario:
     """What a scenario works with.
 
-    All that its workers send and handle is measured, in both lanes, from when a message is sent
-    to the start of its handler; broadcasts and jobs are not.
+    Measured is what the workers handle that are flooded or probed, in both lanes, from when a
+    message is sent, whoever sends it, to the start of its handler; broadcasts and jobs are not.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class PriorityScenario:
         self._settings = settings
         self._recorder = recorder
         self._nursery = nursery
-        self._watched: set[str] = set()
 
     @property
     def runner(self) -> WorkerRunner:
@@ -115,10 +114,12 @@ class PriorityScenario:
         self._watch(target)
         recorder, settings = self._recorder, self._settings
         recorder.lost.clear()
+        await checkpoint()
         begun, clock_ahead = perf_counter(), trio.current_time() - perf_counter()
         for number in range(count):
             due = begun + number // settings.burst * settings.interval
-            if number % settings.burst == 0:
+            # Those that are late already go at once: waiting for a turn would make the next late.
+            if perf_counter() < due:
                 await trio.sleep_until(due + clock_ahead)
             message = self._made(make_system, target)
             if not isinstance(message, BusSystemMessage):
@@ -127,7 +128,7 @@ class PriorityScenario:
                     "system message: derive its class from BusSystemMessage, or use flood()"
                 )
             recorder.expect(message, due)
-            await self._runner.send(message)
+            self._runner.send_nowait(message)
         await self._wait_handled(target, count)
 
     async def _wait_handled(self, target: str, count: int) -> None:
@@ -168,29 +169,26 @@ class PriorityScenario:
 
     def _watch(self, target: str) -> None:
         """Look at a worker's mailbox now and then, from the first time that it is sent to."""
-        if not isinstance(self._runner.bus.route(target), Slot):
+        route = self._runner.bus.route(target)
+        if not isinstance(route, Slot):
             added = (repr(name) for name in self._runner.children if name != _SERVANT)
             known = ", ".join(added) or "none"
             raise ScenarioError(
                 f"there is no worker {target!r} to flood or probe: add it first, with 'await "
                 f"bench.runner.add_workers(...)'; there are: {known}"
             )
-        if not self._recorder.recording.begun:
-            self._recorder.recording.begun = perf_counter()
-        if not self._watched:
+        if not self._recorder.watched:
             self._nursery.start_soon(self._look, name="looks at mailboxes")
-        self._watched.add(target)
+        self._recorder.watch(route)
 
     async def _look(self) -> None:
         every = _LOOK_EVERY
         while True:
             now = perf_counter()
             depths = [(0, 0)]
-            for name in self._watched:
-                route = self._runner.bus.route(name)
-                if isinstance(route, Slot):
-                    seen = route.mailbox.statistics(now)
-                    depths.append((seen.data_depth + seen.waiting_senders, seen.system_depth))
+            for slot in self._recorder.watched:
+                seen = slot.mailbox.statistics(now)
+                depths.append((seen.data_depth + seen.waiting_senders, seen.system_depth))
             if self._recorder.recording.note_depth(now, *max(depths)):
                 every *= 2
             await trio.sleep(every)
