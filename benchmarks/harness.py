@@ -32,7 +32,7 @@ PACKAGE = __package__ or "benchmarks"
 CHECKOUT = None if "." in PACKAGE else HERE.parent
 """The folder of the checkout that this is part of; None if it was installed, as part of a wheel."""
 
-LIMIT = 900
+LIMIT = 300
 """Seconds after which a measured process that hangs is given up."""
 
 
@@ -146,22 +146,37 @@ def measure(
     ]
     total = sum(len(runs) * each for _, runs, each in planned)
     number = 0
-    for group, runs, each in planned:
-        broken: set[str] = set()
-        for turn in range(each):
-            found: Samples = {}
-            for run in runs:
-                number += 1
-                if run.key in broken:
-                    continue
-                progress(Step(group.name, turn + 1, each, sides[run.side].name, number, total))
-                parameters = {**run.parameters, **(run.quick if quick else {})}
-                found[run.key] = [run_once(sides[run.side], run.case, parameters)]
-                if "error" in found[run.key][0]:
-                    broken.add(run.key)
-            for key, reports in found.items():
-                samples.setdefault(key, []).extend(reports)
+    with terminable():
+        for group, runs, each in planned:
+            broken: set[str] = set()
+            for turn in range(each):
+                found: Samples = {}
+                for run in runs:
+                    number += 1
+                    if run.key in broken:
+                        continue
+                    progress(Step(group.name, turn + 1, each, sides[run.side].name, number, total))
+                    parameters = {**run.parameters, **(run.quick if quick else {})}
+                    found[run.key] = [run_once(sides[run.side], run.case, parameters)]
+                    if "error" in found[run.key][0]:
+                        broken.add(run.key)
+                for key, reports in found.items():
+                    samples.setdefault(key, []).extend(reports)
     return samples
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM unwind this process, so that it leaves no measured process behind."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict[str, Any]:
@@ -173,7 +188,7 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
             output, errors = "", f"not done after {LIMIT} s"
     if process.returncode:
         last = (errors.strip() or "no message").splitlines()[-1]
-        print(f"\r\x1b[K{side.name} {case} {parameters} failed:\n{errors}", file=sys.stderr)
+        print(f"{side.name} {case} {parameters} failed:\n{errors}", file=sys.stderr)
         return {"error": last}
     report: dict[str, Any] = json.loads(output.splitlines()[-1])
     return report

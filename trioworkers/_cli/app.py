@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from trioworkers import __version__
 
-from . import demo, doctor, output, run
+from . import bench, demo, doctor, output, run
 from .exits import ENDED, WRONG_ARGUMENT, Refusal
 
 __all__ = ["app", "start"]
@@ -89,6 +89,16 @@ def run_command(target: str, /) -> int:
             can be imported.
     """
     return run.run(target)
+
+
+@app.command(name="bench", help_flags=(), version_flags=())
+def bench_command(*tokens: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Measure what things cost, beside bare trio and beside other frameworks.
+
+    Args:
+        tokens: What to measure, and options; `trioworkers bench --help` lists them.
+    """
+    return bench.bench(tokens)
 
 
 @app.command(name="doctor")
