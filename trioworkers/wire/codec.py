@@ -16,13 +16,14 @@ not walked through.
 from __future__ import annotations
 
 import enum
+import functools
 import reprlib
 import types
 import typing
 from collections import abc
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 import attrs
 import cattrs
@@ -31,12 +32,10 @@ from cattrs.gen import make_dict_structure_fn, override
 from .._values import error_text, safe_text
 from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusDataMessage, BusLocalMessage, BusMessage, is_message_class, message
+from .fields import ABSENT, Check, Field, Misfit, Rule, make_reader
 
 __all__ = [
-    "Check",
-    "Field",
     "ForeignMessage",
-    "Misfit",
     "Shape",
     "TypeTable",
     "is_dict",
@@ -44,7 +43,6 @@ __all__ = [
     "tag_of",
 ]
 
-Check: TypeAlias = Callable[[Any, Any], Any]
 _LINE = 300
 
 
@@ -57,15 +55,6 @@ class ForeignMessage(BusDataMessage):
 
     tag: str
     detail: str
-
-
-class Misfit(ValueError):
-    """A value is not what its field is annotated with."""
-
-    def __init__(self, wanted: str, value: object) -> None:
-        super().__init__(
-            f"expected {wanted}, got {reprlib.repr(value)} of type {type(value).__name__}"
-        )
 
 
 # isinstance() alone leaves the type of what is inside unknown.
@@ -92,40 +81,41 @@ def tag_of(cls: type) -> str:
     return own if isinstance(own, str) else cls.__qualname__
 
 
-class _LeftOut:
-    """Stands for the absence of a field."""
-
-
-_LEFT_OUT = _LeftOut()
-
-
-class Field(NamedTuple):
-    """One field of a registered class, as a sender looks at it.
-
-    `key` is its name on the wire; `check` raises `Misfit`; `none` is what is written in the place
-    of None.
-    """
-
-    name: str
-    key: str
-    check: Check
-    none: Any
-
-
 @attrs.frozen
 class Shape:
     """What a registered class looks like on a wire.
 
-    `ignored` fields may be sent by a peer and mean nothing here; `optional` ones have no default
-    but may be None, which is how a peer that leaves None out tells it.
+    `ignored` fields may be sent by a peer and mean nothing here; `optional` ones are None if they
+    are left out, also those without a default: that is how a peer tells None.
     """
 
     tag: str
     cls: type
     fields: tuple[Field, ...]
-    structure: Callable[[Mapping[str, Any], Any], Any]
     ignored: frozenset[str]
     optional: tuple[str, ...]
+    converter: cattrs.Converter
+
+    # Made when they are needed first: that takes longer than all else in a table, which is made
+    # while everybody waits.
+
+    @functools.cached_property
+    def _read(self) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+        return make_reader(self.fields, self.ignored)
+
+    @functools.cached_property
+    def _structure(self) -> Callable[[Mapping[str, Any], Any], Any]:
+        hooks: dict[str, Any] = {
+            field.name: override(rename=field.key, struct_hook=field.rule.check)
+            for field in self.fields
+        }
+        return make_dict_structure_fn(
+            typing.cast("Any", self.cls),
+            self.converter,
+            _cattrs_forbid_extra_keys=True,
+            _cattrs_detailed_validation=True,
+            **hooks,
+        )
 
     def take_apart(self, value: object, data: dict[str, Any]) -> None:
         """Put the fields of an object into `data`, those aside that are left out.
@@ -133,18 +123,26 @@ class Shape:
         Raises:
             LocalWireError: a field holds what the peer would not take.
         """
-        name = ""
+        for field in self.fields:
+            each = getattr(value, field.name)
+            self.check(field, each)
+            if each is None:
+                if field.none is ABSENT:
+                    continue
+                each = field.none
+            data[field.key] = each
+
+    def check(self, field: Field, value: object) -> None:
+        """Check that a value may stand in a field.
+
+        Raises:
+            LocalWireError: the peer would not take it.
+        """
         try:
-            for name, key, check, none in self.fields:
-                each = getattr(value, name)
-                check(each, None)
-                if each is None:
-                    if none is _LEFT_OUT:
-                        continue
-                    each = none
-                data[key] = each
+            field.rule.check(value, None)
         except Misfit as error:
-            raise LocalWireError(f"{self.cls.__qualname__}.{name} cannot cross: {error}") from None
+            name = f"{self.cls.__qualname__}.{field.name}"
+            raise LocalWireError(f"{name} cannot cross: {error}") from None
 
     def build(self, data: dict[str, Any]) -> Any:
         """Make an object of the fields that a peer sent; `data` is used up.
@@ -152,14 +150,27 @@ class Shape:
         Raises:
             RemoteWireError: fields are missing, unknown, or not what they should be.
         """
+        try:
+            arguments = self._read(data)
+        except (Misfit, KeyError):
+            arguments = None
+        if arguments is None:
+            return self._build_strictly(data)
+        try:
+            return self.cls(**arguments)
+        except Exception as error:  # noqa: BLE001 - a validator of the class
+            raise RemoteWireError(f"a bad {self.tag}: {_line(error_text(error))}") from None
+
+    def _build_strictly(self, data: dict[str, Any]) -> Any:
+        """Say all that is wrong, which takes cattrs longer."""
         for key in self.ignored:
             data.pop(key, None)
         for key in self.optional:
             data.setdefault(key, None)
         try:
-            return self.structure(data, self.cls)
+            return self._structure(data, self.cls)
         except cattrs.ClassValidationError as error:
-            keys = {name: key for name, key, _, _ in self.fields}
+            keys = {field.name: field.key for field in self.fields}
             raise RemoteWireError(f"a bad {self.tag}: {_explain(error, keys)}") from None
 
 
@@ -170,18 +181,17 @@ def _explain(error: cattrs.ClassValidationError, keys: Mapping[str, str]) -> str
     for each, note in noted:
         field = f"field {keys[note.name]!r}"
         lines.append(f"no {field}" if isinstance(each, KeyError) else f"{field}: {safe_text(each)}")
-    for each in others:
-        if isinstance(each, cattrs.ForbiddenExtraKeysError):
-            extra = sorted(each.extra_fields)
-            lines.append(f"unknown fields {reprlib.repr(extra)}")
-        else:
-            lines.append(error_text(each))
-    # What a class's own validators say may quote a value of any length.
-    return "; ".join(line[:_LINE] for line in lines[:3])
+    # The constructor has not been called.
+    lines.extend(
+        f"unknown fields {reprlib.repr(sorted(each.extra_fields))}"
+        for each in typing.cast("list[cattrs.ForbiddenExtraKeysError]", others)
+    )
+    return "; ".join(map(_line, lines[:3]))
 
 
-# Checks: each takes a value (and the type, which cattrs passes and nobody needs), and returns the
-# value, or what is to stand in its place, or raises Misfit.
+def _line(text: str) -> str:
+    """Cut off what a class's own validators say: they may quote a value of any length."""
+    return text[:_LINE]
 
 
 def _anything(value: Any, _kind: Any = None) -> Any:
@@ -224,103 +234,114 @@ def _nothing(value: Any, _kind: Any = None) -> Any:
     raise Misfit("None", value)
 
 
-_SIMPLE: dict[Any, Check] = {
-    Any: _anything,
-    object: _anything,
-    str: _text,
-    int: _integer,
-    float: _number,
-    bool: _truth,
-    bytes: _octets,
-    None: _nothing,
-    type(None): _nothing,
+_ANYTHING = Rule(_anything, None)
+_NOTHING = Rule(_nothing, frozenset({type(None)}))
+_SIMPLE: dict[Any, Rule] = {
+    Any: _ANYTHING,
+    object: _ANYTHING,
+    str: Rule(_text, frozenset({str})),
+    int: Rule(_integer, frozenset({int})),
+    float: Rule(_number, frozenset({int, float})),
+    bool: Rule(_truth, frozenset({bool})),
+    bytes: Rule(_octets, frozenset({bytes})),
+    None: _NOTHING,
+    type(None): _NOTHING,
 }
 
 
-def _instance(cls: type) -> Check:
+_AS_IT_IS = frozenset({str, int, float, bool, bytes, dict, type(None)})
+
+
+def _instance(cls: type) -> Rule:
     def check(value: Any, _kind: Any = None) -> Any:
         if type(value) is cls:
             return value
         raise Misfit(f"a {cls.__qualname__}", value)
 
-    return check
+    return Rule(check, frozenset({cls}))
 
 
-def _plain_enum(cls: type[enum.Enum]) -> Check:
+def _plain_enum(cls: type[enum.Enum]) -> Rule:
     """An enum that is a string or a number too: it is written as that."""
+    members = {each.value: each for each in cls if isinstance(each.value, str)}
 
     def check(value: Any, _kind: Any = None) -> Any:
+        if type(value) is str and value in members:
+            return members[value]  # a fifth of the time that the class takes
         try:
             return cls(value)
         except ValueError:
             raise Misfit(f"one of {[each.value for each in cls]}", value) from None
 
-    return check
+    return Rule(check, frozenset({cls}))
 
 
-def _one_of(checks: Iterable[Check], wanted: str) -> Check:
-    checks = tuple(checks)
+def _one_of(rules: Iterable[Rule], wanted: str) -> Rule:
+    rules = tuple(rules)
 
     def check(value: Any, _kind: Any = None) -> Any:
-        for each in checks:
+        for each in rules:
             try:
-                return each(value, None)
+                return each.check(value, None)
             except Misfit:
                 continue
         raise Misfit(wanted, value)
 
-    return check
+    # Of what else may be there, an enum takes texts for its members.
+    if all(each.sure and each.sure <= _AS_IT_IS for each in rules):
+        return Rule(check, frozenset[type]().union(*(each.sure or () for each in rules)))
+    return Rule(check)
 
 
-def _literal(choices: tuple[Any, ...]) -> Check:
+def _literal(choices: tuple[Any, ...]) -> Rule:
     def check(value: Any, _kind: Any = None) -> Any:
         for each in choices:
             if type(value) is type(each) and value == each:
                 return value
         raise Misfit(f"one of {list(choices)}", value)
 
-    return check
+    return Rule(check)
 
 
-def _sequence(make: Callable[[Iterable[Any]], Any], inner: Check) -> Check:
+def _sequence(make: Callable[[Iterable[Any]], Any], inner: Rule) -> Rule:
     def check(value: Any, _kind: Any = None) -> Any:
         if not is_list(value):
             raise Misfit("a list", value)
-        return make(value if inner is _anything else [inner(each, None) for each in value])
+        return make(value if inner is _ANYTHING else [inner.check(each, None) for each in value])
 
-    return check
+    return Rule(check)
 
 
-def _row(inner: tuple[Check, ...]) -> Check:
+def _row(inner: tuple[Rule, ...]) -> Rule:
     def check(value: Any, _kind: Any = None) -> Any:
         if not is_list(value) or len(value) != len(inner):
             raise Misfit(f"a tuple of {len(inner)}", value)
-        return tuple(each(item, None) for each, item in zip(inner, value, strict=True))
+        return tuple(each.check(item, None) for each, item in zip(inner, value, strict=True))
 
-    return check
+    return Rule(check)
 
 
-def _mapping(inner: Check) -> Check:
+def _mapping(inner: Rule) -> Rule:
     def check(value: Any, _kind: Any = None) -> Any:
         if not is_dict(value):
             raise Misfit("a dict", value)
-        if inner is _anything:
+        if inner is _ANYTHING:
             return value
-        return {_text(key): inner(each, None) for key, each in value.items()}
+        return {_text(key): inner.check(each, None) for key, each in value.items()}
 
-    return check
+    return Rule(check, frozenset({dict}) if inner is _ANYTHING else frozenset())
 
 
-def _short(check: Check, limit: int) -> Check:
+def _short(rule: Rule, limit: int) -> Rule:
     """Bound the length of a name."""
 
     def shorter(value: Any, _kind: Any = None) -> Any:
-        value = check(value, None)
+        value = rule.check(value, None)
         if isinstance(value, str) and len(value) > limit:
             raise Misfit(f"a name of at most {limit} characters", value)
         return value
 
-    return shorter
+    return Rule(shorter, (rule.sure or frozenset()) & {str, type(None)})
 
 
 def _bare(kind: Any) -> Any:
@@ -476,65 +497,49 @@ class TypeTable:
                 f"the annotations of {cls.__qualname__} cannot be resolved ({error}): define what "
                 "they name at module level, and import it at run time"
             ) from error
-        fields: list[Field] = []
-        keys = self._keys.get(cls, {})
-        optional: list[str] = []
-        for attribute in attrs.fields(cls):
-            if not attribute.init:
-                continue
-            check = self._field_check(cls, attribute)
-            required = attribute.default is attrs.NOTHING
-            # A peer takes the default for what is left out.
-            none = _LEFT_OUT if required or attribute.default is None else None
-            none = self._none_means.get((cls, attribute.name), none)
-            key = keys.get(attribute.name, attribute.name)
-            fields.append(Field(attribute.name, key, check, none))
-            if required and _takes_none(check):
-                optional.append(key)
+        fields = tuple(self._field(cls, each) for each in attrs.fields(cls) if each.init)
         return Shape(
             self.tags[cls],
             cls,
-            tuple(fields),
-            self._structure(cls, fields),
+            fields,
             self._ignored[cls],
-            tuple(optional),
+            tuple(each.key for each in fields if each.default is None and _takes_none(each.rule)),
+            self._converter,
         )
 
-    def _structure(self, cls: Any, fields: Iterable[Field]) -> Callable[[Any, Any], Any]:
-        # Compiled when the first one is read: that takes longer than all else in a table, which is
-        # made while everybody waits.
-        made: Any = None
-        hooks: dict[str, Any] = {
-            name: override(rename=key, struct_hook=check) for name, key, check, _ in fields
-        }
+    def _field(self, cls: Any, attribute: attrs.Attribute[Any]) -> Field:
+        name, default = attribute.name, attribute.default
+        rule = self._rule(cls, attribute)
+        required = default is attrs.NOTHING
+        # A peer takes the default for what is left out.
+        none = ABSENT if required or default is None else None
+        optional = required and _takes_none(rule)
+        if isinstance(default, typing.cast("Any", attrs.Factory)):
+            default = ABSENT
+        return Field(
+            name,
+            self._keys.get(cls, {}).get(name, name),
+            rule,
+            self._none_means.get((cls, name), none),
+            self._name_length if name in self._names[cls] else None,
+            attribute.alias or name,
+            required and not optional,
+            None if optional else default,
+        )
 
-        def structure(data: Any, kind: Any) -> Any:
-            nonlocal made
-            if made is None:
-                made = make_dict_structure_fn(
-                    cls,
-                    self._converter,
-                    _cattrs_forbid_extra_keys=True,
-                    _cattrs_detailed_validation=True,
-                    **hooks,
-                )
-            return made(data, kind)
-
-        return structure
-
-    def _field_check(self, cls: type, attribute: attrs.Attribute[Any]) -> Check:
+    def _rule(self, cls: type, attribute: attrs.Attribute[Any]) -> Rule:
         if own := self._checks.get(cls, {}).get(attribute.name):
-            return own
+            return Rule(own)
         try:
-            check = self._check_for(Any if attribute.type is None else attribute.type)
+            rule = self._rule_for(Any if attribute.type is None else attribute.type)
         except TypeError as error:
             raise TypeError(f"{cls.__qualname__}.{attribute.name}: {error}") from None
         if attribute.name in self._names[cls]:
-            return _short(check, self._name_length)
-        return check
+            return _short(rule, self._name_length)
+        return rule
 
-    def _check_for(self, kind: Any) -> Check:
-        """Choose the check for a type; whatever is not named here cannot cross."""
+    def _rule_for(self, kind: Any) -> Rule:
+        """Choose the rule for a type; whatever is not named here cannot cross."""
         kind = _bare(kind)
         try:
             return _SIMPLE[kind]
@@ -542,7 +547,7 @@ class TypeTable:
             pass
         origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
-            return _one_of(map(self._check_for, arguments), str(kind))
+            return _one_of(map(self._rule_for, arguments), str(kind))
         if origin is typing.Literal:
             return _literal(arguments)
         if origin in (list, tuple, abc.Sequence, dict, abc.Mapping):
@@ -551,18 +556,18 @@ class TypeTable:
             return self._class(kind)
         raise TypeError(f"{kind!r} cannot cross a link")
 
-    def _collection(self, kind: Any, origin: Any, arguments: tuple[Any, ...]) -> Check:
+    def _collection(self, kind: Any, origin: Any, arguments: tuple[Any, ...]) -> Rule:
         if origin in (dict, abc.Mapping):
             key, inner = arguments or (str, Any)
             if _bare(key) is not str:
                 raise TypeError(f"{kind!r} cannot cross a link: keys have to be str")
-            return _mapping(self._check_for(inner))
+            return _mapping(self._rule_for(inner))
         if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-            return _row(tuple(map(self._check_for, arguments)))
-        inner = self._check_for(arguments[0] if arguments else Any)
+            return _row(tuple(map(self._rule_for, arguments)))
+        inner = self._rule_for(arguments[0] if arguments else Any)
         return _sequence(tuple if origin is tuple else list, inner)
 
-    def _class(self, cls: Any) -> Check:
+    def _class(self, cls: Any) -> Rule:
         is_enum = issubclass(cls, enum.Enum) and not issubclass(cls, enum.Flag)
         if is_enum and issubclass(cls, str | int | float):
             return _plain_enum(typing.cast("Any", cls))
@@ -584,9 +589,9 @@ def _field_names(cls: Any) -> frozenset[str]:
     return frozenset(each.name for each in attrs.fields(cls))
 
 
-def _takes_none(check: Check) -> bool:
+def _takes_none(rule: Rule) -> bool:
     try:
-        check(None, None)
+        rule.check(None, None)
     except Misfit:
         return False
     return True

@@ -32,7 +32,7 @@ import functools
 import itertools
 import json
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self, cast
 
 import attrs
@@ -42,7 +42,8 @@ from .._payloads import as_plain
 from ..abc import MessageSerializer
 from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusLocalMessage, BusMessage, wire_tag
-from .codec import ForeignMessage, Misfit, TypeTable, is_dict, is_list, tag_of
+from .codec import ForeignMessage, Shape, TypeTable, is_dict, is_list, tag_of
+from .fields import Misfit, make_writer
 from .jsontext import Limits, has_escapes, read, write
 from .replies import unfit
 from .vocabulary import BASES, OF_FRAMES, PIPECAT, SUBAGENTS, Vocabulary
@@ -106,7 +107,7 @@ class _Format:
                     self.table.complete([] if issubclass(cls, BusLocalMessage) else [cls])
             except (TypeError, ValueError) as error:
                 self.left_out[cls] = str(error)
-        self.class_names = {tag: tag.rpartition(".")[2] for tag in self.table.messages}
+        self._writers: dict[type, tuple[str, int, Callable[[Any], str]]] = {}
         self._write = json.JSONEncoder(
             separators=(",", ":"), allow_nan=False, default=self._tagged
         ).encode
@@ -138,20 +139,34 @@ class _Format:
                 f"messages of {cls.__qualname__} are not registered: name the class in "
                 "messages=(...) of the serializer"
             )
-        shape = self.table.shape(cls)
-        ignored = shape.ignored
-        data: dict[str, Any] = {}
-        if "id" in ignored:
-            data["id"] = message_id
-        if "name" in ignored:
-            data["name"] = f"{self.class_names[tag]}#{number}"
-        if self.added:
-            data |= {key: value for key, value in self.added if key in ignored}
-        shape.take_apart(message, data)
-        text = write({_TYPE: tag, _DATA: data}, self._write, self.limits)
+        text = write(self.limits, self._text, cls, message, message_id, number)
         if _has_typed_values(text):
             _refuse_look_alikes(message)
         return text
+
+    def _text(self, cls: type, message: BusMessage, message_id: int, number: int) -> str:
+        if (writer := self._writers.get(cls)) is None:
+            writer = self._writers[cls] = self._writer(self.table.shape(cls))
+        begin, skipped, fields = writer
+        numbers = {"id": message_id, "number": number}
+        return f"{begin % numbers}{fields(message)[skipped:]}}}}}"
+
+    def _writer(self, shape: Shape) -> tuple[str, int, Callable[[Any], str]]:
+        """Return how messages of one class begin, and the function that writes their fields.
+
+        And how many characters of what it returns are too many: the comma, if nothing is before.
+        """
+
+        def literal(value: Any) -> str:
+            return self._write(value).replace("%", "%%")
+
+        name = literal(shape.tag.rpartition(".")[2])
+        before = {"id": "%(id)d", "name": f'{name[:-1]}#%(number)d"'}
+        before |= {key: literal(value) for key, value in self.added}
+        # A field of the same name stands in its place.
+        own = [f'"{key}":{text}' for key, text in before.items() if key in shape.ignored]
+        begin = f'{{"{_TYPE}":{literal(shape.tag)},"{_DATA}":{{{",".join(own)}'
+        return begin, not own, make_writer(shape.fields, self._write, shape.check)
 
     def _tagged(self, value: Any) -> Any:
         """Write what JSON has no word for."""
@@ -177,9 +192,9 @@ class _Format:
     def decode(self, text: bytes) -> BusMessage:
         """Read one message."""
         envelope = read(text, self.limits)
-        if not is_dict(envelope) or envelope.keys() != {_TYPE, _DATA}:
-            raise RemoteWireError(f"no message: {reprlib.repr(envelope)}")
-        tag, data = envelope[_TYPE], envelope[_DATA]
+        tag = data = None
+        if is_dict(envelope) and len(envelope) == 2:
+            tag, data = envelope.get(_TYPE), envelope.get(_DATA)
         if not isinstance(tag, str) or not is_dict(data):
             raise RemoteWireError(f"no message: {reprlib.repr(envelope)}")
         cls = self.table.messages.get(tag)
