@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from . import ask, broadcast, cancel, memory, proxy, spawn, throughput
+import attrs
+
+from . import ask, broadcast, cancel, memory, micro, proxy, spawn, throughput
 from .peers.environments import PIPECAT
 from .subjects import Dots, Subject
 
 PROXY = Subject(
     "proxy",
-    groups=proxy.GROUPS,
+    # Fewer rounds than the command of its own: a minute is enough to wait.
+    groups=[attrs.evolve(group, rounds=3) for group in proxy.GROUPS],
     claims=proxy.CLAIMS,
     plots=(
         Dots(
@@ -38,6 +41,7 @@ SUBJECTS = {
         cancel.SUBJECT,
         broadcast.SUBJECT,
         PROXY,
+        micro.SUBJECT,
     )
 }
 
@@ -51,6 +55,7 @@ QUESTIONS = {
         "cancel": cancel,
         "broadcast": broadcast,
         "proxy": proxy,
+        "micro": micro,
     }.items()
 }
 """What each subject answers, in a sentence."""

@@ -68,6 +68,8 @@ def run_subject(subject: Subject, doc: str | None) -> int:
     only = arguments.only.split(",") if arguments.only else None
 
     def take() -> Samples:
+        if subject.take is not None:
+            return subject.take(quick=arguments.quick, progress=on_stderr)
         sides = subject.sides(peers=arguments.peers)
         if arguments.peers:
             ensure_peers(subject, yes=arguments.yes)
@@ -216,6 +218,8 @@ def measured_subject(
 
     def take() -> Samples:
         nonlocal early
+        if subject.take is not None:
+            return subject.take(quick=quick, progress=progress)
         samples: Samples = {}
         sides = subject.sides(peers=peers)
         try:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
 from .claims import Claim, Line, Samples, lines_of
-from .harness import PACKAGE, Group, Run, Side
+from .harness import PACKAGE, Group, Progress, Run, Side
 from .peers.environments import PIPECAT, PYKKA, Peer
 from .stats import Spread, growth, in_size, in_time, significant
 
@@ -78,6 +78,14 @@ class Dots:
     """The label and the key of each run."""
 
 
+class Take(Protocol):
+    """Measures a subject as a whole."""
+
+    def __call__(self, *, quick: bool, progress: Progress) -> Samples:
+        """Return the samples."""
+        ...
+
+
 @attrs.frozen
 class Subject:
     """Something to be measured.
@@ -91,6 +99,7 @@ class Subject:
         titles: what the tables call each side.
         peers: the sides that have environments of their own.
         parts: the subjects that it is made of, if it is made of several.
+        take: measures in another way than in rounds of processes.
     """
 
     name: str
@@ -101,6 +110,7 @@ class Subject:
     titles: Mapping[str, str] = attrs.field(factory=lambda: TITLES)
     peers: Mapping[str, Peer] = attrs.field(factory=lambda: PEERS)
     parts: Sequence[Subject] = ()
+    take: Take | None = None
 
     @property
     def run_titles(self) -> dict[str, str]:

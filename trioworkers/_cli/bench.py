@@ -123,8 +123,9 @@ def _commands(package: str) -> App:
     )
     for name, question in catalogue.QUESTIONS.items():
         made.command(_measurement(package, name), name=name, help=question)
-    if importlib.util.find_spec(f"{package}.priority") is not None:
-        made.command(_needing_extra(_module(package, "priority").command), name="priority")
+    priority = getattr(_module(package, "priority"), "command", None)
+    if priority is not None:
+        made.command(_needing_extra(priority), name="priority")
     made.command(_comparison(package), name="compare")
     return made
 
