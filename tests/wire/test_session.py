@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from math import inf
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.wire.sides import LIMITS, Side, pair, settle
 from trioworkers.errors import RemoteWireError
 from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind, Lane
-from trioworkers.wire.epoch import Cancelled, Epoch
+from trioworkers.wire.epoch import Cancelled
 from trioworkers.wire.flow import Arrived
-from trioworkers.wire.hello import LinkLimits
-from trioworkers.wire.lanes import Lanes
 from trioworkers.wire.session import (
     CANCELS,
     CHUNKS,
@@ -26,99 +22,9 @@ from trioworkers.wire.session import (
     TRANSITIONS,
     Broken,
     Closed,
-    Event,
     Opened,
-    Session,
     Speaker,
 )
-
-LIMITS = LinkLimits(message_size=1000, window=800, messages=8, heartbeat=10)
-
-
-@attrs.frozen
-class Parcel:
-    """A message that leaves."""
-
-    frame: bytes
-    deadline: float = inf
-    trace: dict[str, str] | None = None
-
-
-class Side:
-    """One side: what is to leave, what has arrived, and what is on its way to it."""
-
-    def __init__(self, name: str, *, keeping: bool = False, limits: LinkLimits = LIMITS) -> None:
-        self.name = name
-        self.limits = limits
-        self.keeping = keeping
-        self.epoch = Epoch(name, keeping=keeping)
-        self.lanes: Lanes[Parcel] = Lanes()
-        self.coming: deque[bytes] = deque()
-        self.arrived: dict[Lane, list[bytes]] = {lane: [] for lane in Lane}
-        self.untaken: dict[Lane, int] = dict.fromkeys(Lane, 0)
-        self.events: list[Event] = []
-        self.session = Session(self.epoch, limits, 0)
-
-    def connect(self, now: float = 0) -> None:
-        """Begin a new connection."""
-        if not self.keeping:
-            self.epoch = Epoch(f"{self.name}+", keeping=False)
-            self.untaken = dict.fromkeys(Lane, 0)
-        self.coming.clear()
-        self.session = Session(self.epoch, self.limits, now)
-
-    def put(self, lane: Lane, body: bytes, deadline: float = inf, **meta: object) -> None:
-        """Let a message wait to leave."""
-        parcel = Parcel(body, deadline, **meta)  # type: ignore[arg-type]
-        if lane is Lane.SYSTEM:
-            self.lanes.put_urgent(parcel, len(body))
-        else:
-            self.lanes.put(parcel, len(body), "job" if lane is Lane.REPLY else None)
-
-    def say(self, other: Side, now: float = 0) -> bytes:
-        """Let a frame leave."""
-        frame = self.session.next_frame(self.lanes, now)
-        if frame:
-            other.coming.append(frame)
-        return frame
-
-    def hear(self, now: float = 0) -> list[Event]:
-        """Take the next frame."""
-        events = self.session.receive(self.coming.popleft(), now) if self.coming else []
-        for event in events:
-            if isinstance(event, Arrived):
-                self.arrived[event.lane].append(event.body)
-                self.untaken[event.lane] += 1
-        self.events += events
-        return events
-
-    def take(self, lane: Lane) -> None:
-        """Deliver the oldest message."""
-        if self.untaken[lane]:
-            self.untaken[lane] -= 1
-            self.session.taken(lane)
-
-
-def pair(**settings: object) -> tuple[Side, Side]:
-    """Return two sides that have said hello and given credit."""
-    left, right = Side("left", **settings), Side("right", **settings)  # type: ignore[arg-type]
-    settle(left, right)
-    return left, right
-
-
-def settle(left: Side, right: Side, *, taking: bool = False) -> None:
-    """Let both talk until neither has anything to say."""
-    busy = True
-    while busy:
-        busy = any([left.say(right), right.say(left)]) or bool(left.coming or right.coming)
-        while left.coming or right.coming:
-            left.hear()
-            right.hear()
-        for side in (left, right) if taking else ():
-            for lane in Lane:
-                while side.untaken[lane]:
-                    side.take(lane)
-                    busy = True
 
 
 def test_both_say_hello_first() -> None:
@@ -491,20 +397,25 @@ def test_rules_that_are_broken(frames: list[bytes], says: str) -> None:
     assert isinstance(right.hear()[0], Broken)
 
 
+PLACES = ("data", "system", "reply", "cancels")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"version": 0}, "version"),
         ({"version": "1"}, "version"),
-        ({"epoch": "x" * 129}, "epoch"),
+        ({"name": "x" * 129}, "name"),
+        ({"name": ""}, "name"),
+        ({"version": True}, "version"),
+        ({"sent": dict.fromkeys(PLACES, 2**62 + 1)}, "data"),
         ({"limits": {"window": 1}}, "message_size"),
         ({"limits": None}, "NoneType"),
-        ({"sent": {"data": -1, "system": 0, "reply": 0, "cancels": 0}}, "data"),
-        ({"knows": 3}, "knows"),
-        (
-            {"knows": "right", "had": {"data": 1, "system": 0, "reply": 0, "cancels": 0}},
-            "message 1 of lane DATA",
-        ),
+        ({"limits": "message_size"}, "TypeError"),
+        ({"sent": dict.fromkeys(PLACES, -1)}, "data"),
+        ({"sent": {"data": 1}}, "system"),
+        ({"meeting": 3}, "meeting"),
+        ({"had": None}, "NoneType"),
     ],
 )
 def test_hellos_that_are_none(change: dict[str, object], says: str) -> None:
@@ -579,111 +490,3 @@ def test_whatever_comes(bodies: list[bytes]) -> None:
         for body in bodies:
             right.coming.append(body)
             assert all(isinstance(event, Broken | Arrived | Closed) for event in right.hear())
-
-
-class Links(RuleBasedStateMachine):
-    """Two sides, and a network that delays, cuts and loses as it likes."""
-
-    @initialize(
-        keeping=st.booleans(),
-        window=st.integers(64, 500),
-        messages=st.integers(1, 5),
-        size=st.integers(1, 600),
-    )
-    def begin(self, keeping: bool, window: int, messages: int, size: int) -> None:
-        self.limits = LinkLimits(
-            message_size=size, window=window, messages=messages, heartbeat=1000
-        )
-        self.sides = [Side(name, keeping=keeping, limits=self.limits) for name in ("a", "b")]
-        self.keeping = keeping
-        self.put: dict[tuple[int, Lane], list[bytes]] = {
-            (who, lane): [] for who in (0, 1) for lane in Lane
-        }
-        self.cancelled: list[list[Cancelled]] = [[], []]
-        self.count = 0
-
-    who = st.integers(0, 1)
-    lane = st.sampled_from(list(Lane))
-
-    @rule(who=who, lane=lane, size=st.integers(0, 600), meta=st.booleans())
-    def send(self, who: int, lane: Lane, size: int, meta: bool) -> None:
-        self.count += 1
-        body = (b"%d:" % self.count + b"x" * size)[: self.limits.message_size]
-        self.sides[who].put(lane, body, 5.0 if meta else inf)
-        self.put[who, lane].append(body)
-
-    @rule(who=who)
-    def cancel(self, who: int) -> None:
-        self.count += 1
-        cancelled = Cancelled(f"job-{self.count}", None, "path")
-        self.sides[who].session.cancel(cancelled)
-        self.cancelled[who].append(cancelled)
-
-    @rule(who=who)
-    def say(self, who: int) -> None:
-        self.sides[who].say(self.sides[1 - who])
-
-    @rule(who=who)
-    def hear(self, who: int) -> None:
-        self.sides[who].hear()
-
-    @rule(who=who, lane=lane)
-    def take(self, who: int, lane: Lane) -> None:
-        self.sides[who].take(lane)
-
-    @rule()
-    def cut(self) -> None:
-        for side in self.sides:
-            side.connect()
-
-    @rule()
-    def settle(self) -> None:
-        settle(*self.sides, taking=True)
-
-    @invariant()
-    def nothing_grows(self) -> None:
-        for side in self.sides:
-            for lane in Lane:
-                had, sent = side.epoch.had[lane], side.epoch.sent[lane]
-                assert had.held <= self.limits.message_size + chunks.META + 2 * self.limits.window
-                assert len(had.sizes) <= self.limits.messages
-                assert len(sent.unconfirmed) + len(sent.again) <= self.limits.messages
-
-    @invariant()
-    def no_more_than_a_window_is_on_its_way(self) -> None:
-        for side in self.sides:
-            for lane in Lane:
-                bodies = sum(
-                    sum(map(len, content.bodies)) if kind is Kind.MESSAGES else len(content.piece)
-                    for frame in side.coming
-                    for kind, content in chunks.parse(frame)
-                    if kind in (Kind.MESSAGES, Kind.UNIT, Kind.ENVELOPE) and content.lane is lane
-                )
-                assert bodies <= self.limits.window
-
-    @invariant()
-    def order_is_kept(self) -> None:
-        for (who, lane), bodies in self.put.items():
-            arrived = self.sides[1 - who].arrived[lane]
-            if self.keeping:
-                assert arrived == bodies[: len(arrived)]
-            else:
-                remaining = iter(bodies)
-                assert all(body in remaining for body in arrived)
-
-    def teardown(self) -> None:
-        if not hasattr(self, "sides"):
-            return
-        settle(*self.sides, taking=True)
-        for who, side in enumerate(self.sides):
-            heard = [each for each in self.sides[1 - who].events if isinstance(each, Cancelled)]
-            assert not side.lanes
-            assert not [each for each in side.events if isinstance(each, Opened) and each.lost]
-            if self.keeping:
-                assert heard == self.cancelled[who]
-                for lane in Lane:
-                    assert self.sides[1 - who].arrived[lane] == self.put[who, lane]
-
-
-TestLinks = Links.TestCase
-TestLinks.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

@@ -36,6 +36,7 @@ __all__ = [
     "LaneCredit",
     "Messages",
     "Unit",
+    "is_meta",
     "parse",
     "split_whole",
     "whole",
@@ -50,6 +51,9 @@ __all__ = [
 
 META = 4096
 """How many bytes of meta a message may have."""
+
+EXTRA = META + 4
+"""How many bytes the whole of a message may have beyond its body."""
 
 
 class Kind(IntEnum):
@@ -93,7 +97,7 @@ class LaneCredit(NamedTuple):
 class Credit(NamedTuple):
     """What the sender of it lets the other side send, and what it has taken from it."""
 
-    lanes: tuple[LaneCredit, ...]
+    lanes: tuple[LaneCredit, LaneCredit, LaneCredit]
     cancels_taken: int
 
 
@@ -154,8 +158,17 @@ def write_messages(lane: Lane, first: int, bodies: Sequence[bytes]) -> bytes:
 
 def whole(meta: dict[str, Any] | None, body: bytes) -> bytes:
     """Return a message with its meta as one piece."""
-    text = b"" if not meta else json.dumps(meta, separators=(",", ":"), allow_nan=False).encode()
+    text = _meta(meta)
     return b"".join((_LENGTH.pack(len(text)), text, body))
+
+
+def is_meta(meta: dict[str, Any]) -> bool:
+    """Tell whether a meta is not too long."""
+    return len(_meta(meta)) <= META
+
+
+def _meta(meta: dict[str, Any] | None) -> bytes:
+    return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode() if meta else b""
 
 
 def write_envelope(lane: Lane, number: int, content: bytes) -> bytes:
@@ -246,8 +259,8 @@ def _read_token(body: bytes) -> int:
 
 def _read_credit(body: bytes) -> Credit:
     numbers = _CREDIT.unpack(body)
-    lanes = [LaneCredit(*numbers[3 * lane : 3 * lane + 3]) for lane in Lane]
-    return Credit(tuple(lanes), numbers[-1])
+    data, system, reply = (LaneCredit(*numbers[3 * lane : 3 * lane + 3]) for lane in Lane)
+    return Credit((data, system, reply), numbers[-1])
 
 
 def _read_messages(body: bytes) -> Messages:

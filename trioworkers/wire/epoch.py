@@ -11,39 +11,55 @@ from collections import deque
 from typing import Any
 
 import attrs
-from attrs.validators import instance_of, optional
+from attrs.validators import and_, instance_of, max_len, optional
 
 from ..errors import RemoteWireError
 from .chunks import Lane
-from .hello import Place
+from .hello import VERSION, Hello, LinkLimits, Place, between
 
-__all__ = ["Cancelled", "Epoch", "Had", "Sent"]
+__all__ = ["ABANDONED", "Cancelled", "Epoch", "Had", "Sent"]
+
+ABANDONED: Any = object()
+"""Stands where a message was that will not be sent to its end."""
+
+_text = and_(instance_of(str), max_len(256))
 
 
 @attrs.frozen
 class Cancelled:
-    """A job is cancelled: why, by whom, and with which message of the data lane it was asked for."""
+    """A job is cancelled: why, by whom, and with which message of the data lane it was asked for.
 
-    job_id: str = attrs.field(validator=instance_of(str))
-    reason: str | None = attrs.field(validator=optional(instance_of(str)))
-    path: str = attrs.field(validator=instance_of(str))
-    after: int = attrs.field(default=0, validator=instance_of(int))
+    Each text has at most 256 characters.
+    """
+
+    job_id: str = attrs.field(validator=_text)
+    reason: str | None = attrs.field(validator=optional(_text))
+    path: str = attrs.field(validator=_text)
+    after: int = attrs.field(default=0, validator=between(0, 2**63))
 
 
 class Sent:
     """The sending half of a lane."""
 
-    __slots__ = ("again", "limit", "next", "unconfirmed")
+    __slots__ = ("again", "kept", "next", "unconfirmed")
 
     def __init__(self) -> None:
         """Begin at the beginning."""
         self.next: int = 1
-        # The number of the last message that may be sent.
-        self.limit: int = 0
-        # What was sent and not taken, if it is kept: at most as many as there was credit for.
+        # What was sent and not taken, if it is kept, and its bytes: see `has_room`.
         self.unconfirmed: deque[Any] = deque()
+        self.kept: int = 0
         # What of it is to be sent again.
         self.again: deque[Any] = deque()
+
+    def has_room(self, limits: LinkLimits) -> bool:
+        """Tell whether one more may be kept; what a peer gives credit for may be without bounds."""
+        return len(self.unconfirmed) < limits.messages and self.kept < limits.window
+
+    def keep(self, parcel: Any) -> None:
+        """Keep what leaves until it is taken."""
+        self.unconfirmed.append(parcel)
+        self.kept += _size(parcel)
 
     def confirm(self, taken: int, lane: Lane) -> None:
         """Take note that the other side has taken everything up to a number.
@@ -57,26 +73,57 @@ class Sent:
                 f"message {taken} of lane {lane.name} was taken, and {self.next - 1} were sent"
             )
         while len(self.unconfirmed) > kept:
-            self.unconfirmed.popleft()
+            self.kept -= _size(self.unconfirmed.popleft())
 
-    def rewind(self) -> None:
-        """Let everything that was not taken be sent again."""
-        self.again.extendleft(reversed(self.unconfirmed))
-        self.next -= len(self.unconfirmed)
-        self.unconfirmed.clear()
+    def rewind(self, had: int, lane: Lane) -> None:
+        """Let everything behind a number be sent again; what is before it may not be taken yet.
+
+        Raises:
+            RemoteWireError: that cannot be.
+        """
+        behind = self.next - 1 - had
+        if not 0 <= behind <= len(self.unconfirmed):
+            raise RemoteWireError(
+                f"message {had} of lane {lane.name} is said to be the last one that has arrived, "
+                f"and {self.next - 1} were sent, of which {len(self.unconfirmed)} are kept"
+            )
+        for _ in range(behind):
+            parcel = self.unconfirmed.pop()
+            self.kept -= _size(parcel)
+            self.again.appendleft(parcel)
+        self.next = had + 1
+
+    def abandon(self, number: int) -> bool:
+        """Give up a message that is to be sent again; False if that is not so."""
+        place = number - self.next
+        if not 0 <= place < len(self.again) or self.again[place] is ABANDONED:
+            return False
+        self.again[place] = ABANDONED
+        return True
+
+    def abandon_last(self) -> None:
+        """Give up the message that was sent last."""
+        if self.unconfirmed:
+            self.kept -= _size(self.unconfirmed[-1])
+            self.unconfirmed[-1] = ABANDONED
 
     def forget(self) -> list[Any]:
         """Give up what was not taken, and return it."""
-        lost = [*self.unconfirmed, *self.again]
+        lost = [each for each in (*self.unconfirmed, *self.again) if each is not ABANDONED]
         self.unconfirmed.clear()
         self.again.clear()
+        self.kept = 0
         return lost
+
+
+def _size(parcel: Any) -> int:
+    return 0 if parcel is ABANDONED else len(parcel.frame)
 
 
 class Had:
     """The receiving half of a lane."""
 
-    __slots__ = ("arrived", "held", "sizes")
+    __slots__ = ("arrived", "delivered", "held", "sizes")
 
     def __init__(self) -> None:
         """Begin at the beginning."""
@@ -84,17 +131,20 @@ class Had:
         # The sizes of what was not taken yet, and their sum; None where a message was abandoned.
         self.sizes: deque[int | None] = deque()
         self.held: int = 0
+        # How many bytes were taken.
+        self.delivered: int = 0
 
     @property
     def taken(self) -> int:
-        """The number of the last message that was taken."""
+        """The number of the last message that was taken.
+
+        It may be negative, while messages of somebody from before are held.
+        """
         return self.arrived - len(self.sizes)
 
     def begin(self, number: int) -> None:
-        """Begin anew behind the message of that number."""
+        """Begin anew behind the message of that number; what is held stays so until it is taken."""
         self.arrived = number
-        self.sizes.clear()
-        self.held = 0
 
     def arrive(self, size: int) -> None:
         """Take note of the next message."""
@@ -110,7 +160,9 @@ class Had:
 
     def take(self) -> None:
         """Take note that the oldest message was taken."""
-        self.held -= self.sizes.popleft() or 0
+        size = self.sizes.popleft() or 0
+        self.held -= size
+        self.delivered += size
         while self.sizes and self.sizes[0] is None:
             self.sizes.popleft()
 
@@ -122,15 +174,18 @@ class Epoch:
         """Begin an epoch.
 
         Args:
-            name: unlike all others.
+            name: unlike all others, of at most 100 characters.
             keeping: whether what was not taken is sent again over the next connection.
         """
         self.name: str = name
         self.keeping: bool = keeping
-        self.peer: str | None = None
+        # How many connections there were, and over which this side met the other.
+        self.connections: int = 0
+        self.meeting: str | None = None
         self.sent: tuple[Sent, ...] = tuple(Sent() for _ in Lane)
         self.had: tuple[Had, ...] = tuple(Had() for _ in Lane)
-        # Cancels that the other side has not confirmed; bounded by the jobs that are open.
+        # Cancels that the other side has not confirmed.  No more than there were open jobs, and a
+        # side that does not confirm them is given up.
         self.cancels: deque[Cancelled] = deque()
         self.cancels_sent: int = 0
         self.cancels_had: int = 0
@@ -138,50 +193,57 @@ class Epoch:
         self.early: list[Cancelled] = []
 
     @property
-    def place_sent(self) -> Place:
-        """Behind which messages and cancels this side goes on, for who does not know it."""
+    def cancels_confirmed(self) -> int:
+        """How many cancels the other side has had."""
+        return self.cancels_sent - len(self.cancels)
+
+    def greet(self, limits: LinkLimits) -> Hello:
+        """Begin a connection: return what is said on it first."""
+        self.connections += 1
         data, system, reply = (lane.next - 1 for lane in self.sent)
-        return Place(data, system, reply, self.cancels_sent - len(self.cancels))
-
-    @property
-    def place_had(self) -> Place:
-        """How far the other side had come."""
+        sent = Place(data, system, reply, self.cancels_confirmed)
         data, system, reply = (lane.arrived for lane in self.had)
-        return Place(data, system, reply, self.cancels_had)
+        had = Place(data, system, reply, self.cancels_had)
+        return Hello(
+            VERSION,
+            f"{self.name}.{self.connections}",
+            limits,
+            sent,
+            self.meeting,
+            had,
+        )
 
-    def meet(self, peer: str, sent: Place) -> bool:
-        """Learn who the other side is; return whether it is the one from before.
+    def begin(self, sent: Place) -> tuple[Any, ...]:
+        """Begin with somebody else, who goes on behind `sent`; return what was lost with the other.
 
-        Args:
-            peer: the name of its epoch.
-            sent: how far it has come there.
+        That is what nobody can say any more of whether it has arrived.
         """
-        if peer == self.peer:
-            return True
-        self.peer = peer
         for lane in Lane:
             self.had[lane].begin(sent.of(lane))
         self.cancels_had = sent.cancels
         self.early.clear()
-        return False
+        return tuple(item for lane in self.sent for item in lane.forget())
 
-    def rewind(self, had: Place | None) -> tuple[Any, ...]:
-        """Get ready to send again what the other side has not had; return what it will not get.
+    def resume(self, sent: Place, had: Place) -> None:
+        """Get ready to send again what the other side has not had.
 
         Args:
-            had: how far it says that it had come; None if it does not remember this epoch.
+            sent: how far it says that it had come itself.
+            had: how far it says that this side had come.
 
         Raises:
-            RemoteWireError: it says that it has had what was not sent.
+            RemoteWireError: that cannot be.  The next connection begins anew.
         """
-        if had is None:
-            return tuple(item for lane in self.sent for item in lane.forget())
+        meeting, self.meeting = self.meeting, None
         for lane in Lane:
-            self.sent[lane].confirm(had.of(lane), lane)
-        self.confirm_cancels(had.cancels)
-        for each in self.sent:
-            each.rewind()
-        return ()
+            if sent.of(lane) < self.had[lane].arrived:
+                raise RemoteWireError(
+                    f"{sent.of(lane)} messages of lane {lane.name} are said to have been sent, and "
+                    f"{self.had[lane].arrived} have come"
+                )
+            self.sent[lane].rewind(had.of(lane), lane)
+        self.confirm_cancels(had.cancels, self.cancels_sent)
+        self.meeting = meeting
 
     def due(self, new: list[Cancelled]) -> list[Cancelled]:
         """Take cancels; return those whose requests have come, with those that waited for that."""
@@ -190,13 +252,13 @@ class Epoch:
         self.early = [each for each in known if each.after > arrived]
         return [each for each in known if each.after <= arrived]
 
-    def confirm_cancels(self, taken: int) -> None:
+    def confirm_cancels(self, taken: int, told: int) -> None:
         """Take note that the other side has had so many cancels.
 
         Raises:
-            RemoteWireError: there were not so many.
+            RemoteWireError: it was not told of so many.
         """
-        if taken > self.cancels_sent:
-            raise RemoteWireError(f"{taken} cancels were taken, and {self.cancels_sent} were sent")
-        while len(self.cancels) > self.cancels_sent - taken:
+        if taken > told:
+            raise RemoteWireError(f"{taken} cancels were taken, and {told} were sent")
+        while self.cancels_confirmed < taken:
             self.cancels.popleft()

@@ -1,17 +1,18 @@
 """One lane of one connection in the native dialect: numbers, credit, and units, both ways.
 
 What may be sent is said by the receiver as two totals.  That of messages grows as they are taken,
-that is, delivered: a worker that is stuck stops the senders on the other side.  That of bytes is a
-window beyond what has arrived, so there is never more than a window on its way, in whose midst a
-system message may find itself; it stands still while too much is held.
+that is, delivered: a worker that is stuck stops the senders on the other side.  That of bytes is
+half a window beyond what has arrived, so there is never more than that of a lane on its way, in
+whose midst a system message may find itself; it stands still while too much is held.
 
-A message of more than a quarter of a window goes in units of at most that, and new credit is told
-when half a window is used up: so neither side can wait for the other for ever.
+A message of more than a quarter of what the lane may send at once goes in units of at most that,
+and new credit is told when half is used up: so neither side can wait for the other for ever.
 """
 
 from __future__ import annotations
 
-from math import inf
+from collections import deque
+from math import inf, isfinite
 from typing import Any, Protocol, cast
 
 import attrs
@@ -19,14 +20,14 @@ import attrs
 from ..errors import RemoteWireError
 from . import chunks
 from .chunks import Lane, LaneCredit, Messages, Unit
-from .epoch import Had, Sent
+from .epoch import ABANDONED, Had, Sent
 from .hello import LinkLimits
 from .lanes import Lanes
 
-__all__ = ["Arrived", "Flow", "Parcel"]
+__all__ = ["Arrived", "Frame", "Incoming", "Outgoing", "Parcel"]
 
 UNITS = 4
-"""Into how many units a window of a large message is cut."""
+"""Into how many units that of a large message is cut which its lane may send at once."""
 
 
 @attrs.frozen
@@ -58,52 +59,52 @@ class Parcel(Protocol):
         ...
 
 
-class Flow:
-    """One lane of one connection, both ways."""
+@attrs.define
+class Frame:
+    """What leaves together: how many bytes and how many messages or units may join, and when."""
+
+    room: int
+    messages: int
+    now: float
+    said: list[bytes] = attrs.field(factory=list[bytes])
+
+
+class Incoming:
+    """What arrives in one lane of one connection."""
 
     __slots__ = (
-        "_abandoned",
+        "_bytes",
+        "_had",
         "_lane",
         "_limits",
         "_next_bytes",
+        "_next_delivered",
         "_next_taken",
         "_partial",
-        "_rest",
         "_told",
-        "byte_limit",
-        "bytes_had",
-        "bytes_sent",
-        "had",
-        "sent",
     )
 
-    def __init__(self, lane: Lane, sent: Sent, had: Had, limits: LinkLimits) -> None:
-        """Begin without credit.
+    def __init__(self, lane: Lane, had: Had, limits: LinkLimits) -> None:
+        """Begin without having given credit.
 
         Args:
             lane: which it is.
-            sent: how far this side has come.
-            had: how far the other has.
+            had: how far the other side has come.
             limits: what this side takes.
         """
         self._lane = lane
+        self._had = had
         self._limits = limits
-        self.sent: Sent = sent
-        self.had: Had = had
-        sent.limit = 0
-        self.byte_limit: int = 0
-        self.bytes_sent: int = 0
-        self.bytes_had: int = 0
-        # What the other side was told that it may send.
-        self._told = LaneCredit(0, 0, 0)
-        # From which numbers on it may have to be told more.
-        self._next_taken = self._next_bytes = 0
-        # What of a large message is still to leave, and what of one has arrived.
-        self._rest: tuple[bytes, int] | None = None
-        self._abandoned: int | None = None
+        # How many bytes have arrived, and what of a large message has.
+        self._bytes = 0
         self._partial: tuple[int, bytearray] | None = None
+        # What the other side was told that it may send, and before what it is not told again.
+        self._told = LaneCredit(0, 0, 0)
+        self._next_taken = self._next_bytes = self._next_delivered = 0
 
-    # What comes in
+    def agree(self, limits: LinkLimits) -> None:
+        """Hold the other side to limits that are no larger than what it takes itself."""
+        self._limits = limits
 
     def hear_messages(self, messages: Messages, events: list[Any]) -> None:
         """Take consecutive messages; add those that are new to `events`.
@@ -117,24 +118,24 @@ class Flow:
             raise RemoteWireError(
                 f"message {first} of lane {self._lane.name} in the midst of another"
             )
-        had, largest = self.had, self._limits.message_size
+        had, largest = self._had, self._limits.message_size
         for body in bodies[had.arrived + 1 - first :]:
             if len(body) > largest:
                 raise self._too_big(len(body))
             had.arrive(len(body))
             events.append(Arrived(self._lane, body))
 
-    def hear_unit(self, unit: Unit) -> Arrived | None:
-        """Take a piece of a message; return the message if it is the last one.
+    def hear_unit(self, unit: Unit, events: list[Any]) -> None:
+        """Take a piece of a message; add the message to `events` if it is the last one.
 
         Raises:
             RemoteWireError: it breaks the rules.
         """
         _, number, length, offset, piece = unit
         self._check(number, number, len(piece))
-        if number <= self.had.arrived:
-            return None
-        if length > self._limits.message_size + chunks.META:
+        if number <= self._had.arrived:
+            return
+        if length > self._limits.message_size + chunks.EXTRA:
             raise self._too_big(length)
         whole, begun = self._partial or (length, bytearray())
         if (length, offset) != (whole, len(begun)):
@@ -144,12 +145,11 @@ class Flow:
             )
         begun.extend(piece)
         self._partial = (length, begun)
-        if len(begun) < length:
-            return None
-        self._partial = None
-        message = self._opened(bytes(begun))
-        self.had.arrive(length)
-        return message
+        if len(begun) == length:
+            self._partial = None
+            message = self._opened(bytes(begun))
+            self._had.arrive(length)
+            events.append(message)
 
     def hear_abandon(self, number: int) -> None:
         """Take note that a message will not come, or not to its end.
@@ -158,22 +158,22 @@ class Flow:
             RemoteWireError: it is not the next one.
         """
         self._check(number, number, 0)
-        if number > self.had.arrived:
+        if number > self._had.arrived:
             self._partial = None
-            self.had.skip()
+            self._had.skip()
 
     def _check(self, first: int, last: int, size: int) -> None:
         """Check number and credit of what arrives; what was had before is no offence."""
-        self.bytes_had += size
+        self._bytes += size
         messages, window, _ = self._told
-        if last > messages or self.bytes_had > window:
+        if last > messages or self._bytes > window:
             raise RemoteWireError(
-                f"message {last} and {self.bytes_had} bytes in lane {self._lane.name}, beyond the "
+                f"message {last} and {self._bytes} bytes in lane {self._lane.name}, beyond the "
                 f"credit for message {messages} and {window} bytes"
             )
-        if first > self.had.arrived + 1:
+        if not 1 <= first <= self._had.arrived + 1:
             raise RemoteWireError(
-                f"message {first} of lane {self._lane.name} after {self.had.arrived}"
+                f"message {first} of lane {self._lane.name} after {self._had.arrived}"
             )
 
     def _too_big(self, size: int) -> RemoteWireError:
@@ -186,188 +186,265 @@ class Flow:
         meta, body = chunks.split_whole(whole)
         if len(body) > self._limits.message_size:
             raise self._too_big(len(body))
-        seconds, trace = meta.get("seconds"), meta.get("trace")
-        if not (seconds is None or isinstance(seconds, (int, float))):
-            raise RemoteWireError(
-                f"the time left to a message must be a number, not {seconds!r:.50}"
-            )
-        if not (trace is None or _is_texts(trace)):
-            raise RemoteWireError(
-                f"the trace of a message must be a dict of texts, not {trace!r:.200}"
-            )
-        return Arrived(self._lane, body, seconds, trace)
-
-    # Credit
+        return Arrived(self._lane, body, _seconds(meta.get("seconds")), _trace(meta.get("trace")))
 
     def _credit(self) -> LaneCredit:
-        had, limits = self.had, self._limits
-        taken = had.taken
+        had, limits = self._had, self._limits
         # One message of the largest size can always come to its end.
-        largest = limits.message_size + chunks.META + limits.lane_window
-        room = max(0, min(limits.lane_window, largest - had.held))
-        return LaneCredit(taken + limits.messages, self.bytes_had + room, taken)
+        largest = limits.message_size + chunks.EXTRA + limits.lane_window
+        begun = len(self._partial[1]) if self._partial is not None else 0
+        room = max(0, min(limits.lane_window, largest - had.held - begun))
+        # What was once given is not taken back.
+        return LaneCredit(
+            max(had.taken + limits.messages, self._told.messages),
+            max(self._bytes + room, self._told.bytes),
+            max(0, had.taken),
+        )
 
     @property
     def credit_is_due(self) -> bool:
-        """Whether the other side has used up so much that it is to be told of more."""
-        had = self.had
-        if had.arrived - len(had.sizes) < self._next_taken and self.bytes_had < self._next_bytes:
+        """Whether so much was used up, or delivered, that the other side is to be told."""
+        had = self._had
+        if had.delivered >= self._next_delivered:
+            return True
+        if had.taken < self._next_taken and self._bytes < self._next_bytes:
             # Which is so nearly always when this is asked.
             return False
-        messages, window, _ = self._credit()
-        told, limits = self._told, self._limits
+        credit, told, limits = self._credit(), self._told, self._limits
         return (
-            2 * (messages - told[0]) >= limits.messages
-            or 2 * (window - told[1]) >= limits.lane_window
+            2 * (credit.messages - told.messages) >= limits.messages
+            or 2 * (credit.bytes - told.bytes) >= limits.lane_window
         )
 
     def tell_credit(self) -> LaneCredit:
         """Return what the other side may send, and hold it to that from now on."""
-        messages, window, taken = self._credit()
-        # What was once given is not taken back.
-        told = LaneCredit(max(messages, self._told[0]), max(window, self._told[1]), taken)
-        self._told, limits = told, self._limits
+        told, limits = self._credit(), self._limits
+        self._told = told
         # Before that many there is nothing to tell, however little is held.
         self._next_taken = told.messages - limits.messages // 2
         self._next_bytes = told.bytes - limits.lane_window // 2
+        # Who keeps what was sent may have no room for more until it is told.
+        self._next_delivered = self._had.delivered + limits.lane_window // 2
         return told
 
-    def hear_credit(self, messages: int, window: int, taken: int) -> None:
+
+class Outgoing:
+    """What leaves in one lane of one connection."""
+
+    __slots__ = (
+        "_abandoned",
+        "_bytes",
+        "_credit",
+        "_keeping",
+        "_lane",
+        "_largest",
+        "_limits",
+        "_rest",
+        "_sent",
+        "refused",
+    )
+
+    def __init__(self, lane: Lane, sent: Sent, *, keeping: bool) -> None:
+        """Begin without credit.
+
+        Args:
+            lane: which it is.
+            sent: how far this side has come.
+            keeping: whether what leaves is kept until it is taken.
+        """
+        self._lane = lane
+        self._sent = sent
+        self._keeping = keeping
+        self._limits = LinkLimits()
+        self._largest = 0
+        self._credit = LaneCredit(0, 0, 0)
+        self._bytes = 0
+        # What of a large message is still to leave, and which one was given up in its midst.
+        self._rest: tuple[bytes, int] | None = None
+        self._abandoned: int | None = None
+        # What the other side does not take, as it is too big.
+        self.refused: deque[Any] = deque()
+
+    def agree(self, limits: LinkLimits, largest: int) -> None:
+        """Learn what both sides keep to, and how big a message the other one takes."""
+        self._limits = limits
+        self._largest = largest
+
+    def hear_credit(self, credit: LaneCredit) -> None:
         """Take credit.
 
         Raises:
             RemoteWireError: more was taken than was sent.
         """
-        self.sent.confirm(taken, self._lane)
-        self.sent.limit = messages
-        self.byte_limit = window
+        self._sent.confirm(credit.taken, self._lane)
+        self._credit = LaneCredit(
+            max(credit.messages, self._credit.messages),
+            max(credit.bytes, self._credit.bytes),
+            credit.taken,
+        )
 
-    # What goes out
+    def is_empty(self, lanes: Lanes[Any]) -> bool:
+        """Tell whether nothing is left to leave."""
+        return not self.has_begun and self._abandoned is None and lanes.head(self._lane) is None
 
     @property
     def has_begun(self) -> bool:
         """Whether the rest of a message is to leave, or messages are to leave again."""
-        return self._rest is not None or bool(self.sent.again)
+        return self._rest is not None or bool(self._sent.again)
 
-    def is_empty(self, lanes: Lanes[Any]) -> bool:
-        """Tell whether nothing is left to leave."""
-        return self._rest is None and not self.sent.again and lanes.head(self._lane) is None
-
-    def fill(
-        self,
-        said: list[bytes],
-        lanes: Lanes[Any],
-        room: int,
-        now: float,
-        *,
-        window: int,
-        keeping: bool,
-    ) -> int:
-        """Let messages leave.
-
-        Args:
-            said: where their chunks go.
-            lanes: what is to leave.
-            room: how many bytes may leave.
-            now: the time.
-            window: what the other side takes of this lane at once.
-            keeping: whether what leaves is kept until it is taken.
-
-        Returns:
-            How many bytes have left.
-        """
+    @property
+    def due(self) -> bool:
+        """Whether something may leave that waits in no queue: it has begun, or was sent before."""
         if self._abandoned is not None:
-            said.append(chunks.write_abandon(self._lane, self._abandoned))
+            return True
+        if not self.has_begun or self._bytes >= self._credit.bytes:
+            return False
+        if self._rest is not None:
+            return True
+        if not self._may_begin():
+            return False
+        parcel = self._sent.again[0]
+        return not self._is_small(parcel) or (self._bytes + len(parcel.frame) <= self._credit.bytes)
+
+    def fill(self, frame: Frame, lanes: Lanes[Any]) -> bool:
+        """Let messages of `lanes` join a frame; tell whether any did."""
+        begun, before = self._bytes, len(frame.said)
+        if self._abandoned is not None:
+            frame.said.append(chunks.write_abandon(self._lane, self._abandoned))
             self._abandoned = None
-        begun, unit = self.bytes_sent, max(1, window // UNITS)
-        end = min(begun + room, self.byte_limit)
-        while self.bytes_sent < end:
-            if self._rest is None and not (
-                self._send_small(said, lanes, end, unit, keeping)
-                or self._begin_large(lanes, now, unit, keeping)
-            ):
-                break
+        end = min(begun + frame.room, self._credit.bytes)
+        while self._bytes < end and frame.messages > 0:
             if self._rest is not None:
-                self._send_unit(said, min(unit, end - self.bytes_sent))
-        return self.bytes_sent - begun
+                self._send_unit(frame, end)
+            elif not (self._send_small(frame, lanes, end) or self._begin_other(frame, lanes)):
+                break
+        frame.room -= self._bytes - begun
+        return len(frame.said) > before
+
+    def abandon(self, number: int) -> bool:
+        """Give up a message that has not left to its end; tell whether that is so."""
+        if self._rest is not None and self._sent.next - 1 == number:
+            self._rest = None
+            self._abandoned = number
+            self._sent.abandon_last()
+            return True
+        return self._sent.abandon(number)
+
+    @property
+    def _unit(self) -> int:
+        return self._limits.lane_window // UNITS
+
+    def _may_begin(self) -> bool:
+        sent = self._sent
+        return sent.next <= self._credit.messages and (
+            not self._keeping or sent.has_room(self._limits)
+        )
 
     def _next(self, lanes: Lanes[Any]) -> Any:
         """Return what leaves next, if there is something and credit for it."""
-        sent = self.sent
-        if sent.next > sent.limit:
+        if not self._may_begin():
             return None
-        return sent.again[0] if sent.again else lanes.head(self._lane)
+        return self._sent.again[0] if self._sent.again else lanes.head(self._lane)
 
-    def _took(self, parcel: Any, lanes: Lanes[Any], keeping: bool) -> None:
-        sent = self.sent
+    def _is_small(self, parcel: Any) -> bool:
+        """Tell whether it goes together with others."""
+        return (
+            parcel is not ABANDONED
+            and len(parcel.frame) <= min(self._unit, self._largest)
+            and parcel.deadline == inf
+            and parcel.trace is None
+        )
+
+    def _took(self, parcel: Any, lanes: Lanes[Any]) -> None:
+        """Give its number to what leaves next, and keep `parcel` in its place."""
+        sent = self._sent
         if sent.again:
             sent.again.popleft()
         else:
             lanes.take_from(self._lane)
         sent.next += 1
-        if keeping:
-            sent.unconfirmed.append(parcel)
+        if self._keeping:
+            sent.keep(parcel)
 
-    def _send_small(
-        self, said: list[bytes], lanes: Lanes[Any], end: int, unit: int, keeping: bool
-    ) -> bool:
+    def _send_small(self, frame: Frame, lanes: Lanes[Any], end: int) -> bool:
         """Send consecutive small messages; False if there is none."""
         bodies: list[bytes] = []
-        first, size = self.sent.next, self.bytes_sent
-        while (parcel := self._next(lanes)) is not None:
-            body = parcel.frame
-            if len(body) > unit or parcel.deadline != inf or parcel.trace is not None:
+        first, size = self._sent.next, 0
+        while len(bodies) < frame.messages and (parcel := self._next(lanes)) is not None:
+            if not self._is_small(parcel):
                 break
-            if size + len(body) > end and (bodies or size + len(body) > self.byte_limit):
+            body = parcel.frame
+            if self._bytes + size + len(body) > end:
                 break
             size += len(body)
             bodies.append(body)
-            self._took(parcel, lanes, keeping)
+            self._took(parcel, lanes)
         if bodies:
-            said.append(chunks.write_messages(self._lane, first, bodies))
-            self.bytes_sent = size
+            frame.said.append(chunks.write_messages(self._lane, first, bodies))
+            frame.messages -= len(bodies)
+            self._bytes += size
         return bool(bodies)
 
-    def _begin_large(self, lanes: Lanes[Any], now: float, unit: int, keeping: bool) -> bool:
+    def _begin_other(self, frame: Frame, lanes: Lanes[Any]) -> bool:
         """Begin with a message that does not go with others; False if there is none."""
         parcel = self._next(lanes)
-        if parcel is None or (
-            len(parcel.frame) <= unit and parcel.deadline == inf and parcel.trace is None
-        ):
+        if parcel is None or self._is_small(parcel):
             return False
-        meta: dict[str, Any] = {}
-        if parcel.deadline != inf:
-            # A duration and no time of day: the clocks of two machines differ.
-            meta["seconds"] = max(0.0, parcel.deadline - now)
-        if parcel.trace is not None:
-            meta["trace"] = parcel.trace
-        self._rest = (chunks.whole(meta, parcel.frame), 0)
-        self._took(parcel, lanes, keeping)
+        if parcel is ABANDONED or len(parcel.frame) > self._largest:
+            if parcel is not ABANDONED:
+                self.refused.append(parcel)
+            frame.said.append(chunks.write_abandon(self._lane, self._sent.next))
+            frame.messages -= 1
+            self._took(ABANDONED, lanes)
+            return True
+        self._rest = (_whole(parcel, frame.now), 0)
+        self._took(parcel, lanes)
         return True
 
-    def _send_unit(self, said: list[bytes], size: int) -> None:
+    def _send_unit(self, frame: Frame, end: int) -> None:
         assert self._rest is not None
         whole, offset = self._rest
-        piece, number = whole[offset : offset + size], self.sent.next - 1
-        self.bytes_sent += len(piece)
+        size = min(self._unit, end - self._bytes)
+        piece, number = whole[offset : offset + size], self._sent.next - 1
+        self._bytes += len(piece)
+        frame.messages -= 1
         if len(piece) == len(whole):
-            said.append(chunks.write_envelope(self._lane, number, whole))
+            frame.said.append(chunks.write_envelope(self._lane, number, whole))
         else:
-            said.append(chunks.write_unit(self._lane, number, len(whole), offset, piece))
-        end = offset + len(piece)
-        self._rest = None if end == len(whole) else (whole, end)
-
-    def abandon(self, number: int) -> bool:
-        """Do not go on with a message, if a part of it has left; tell whether that is so."""
-        if self._rest is None or self.sent.next - 1 != number:
-            return False
-        self._rest = None
-        self._abandoned = number
-        return True
+            frame.said.append(chunks.write_unit(self._lane, number, len(whole), offset, piece))
+        reached = offset + len(piece)
+        self._rest = None if reached == len(whole) else (whole, reached)
 
 
-def _is_texts(value: Any) -> bool:
+def _whole(parcel: Parcel, now: float) -> bytes:
+    """Return a message with its meta."""
+    meta: dict[str, Any] = {}
+    if parcel.deadline != inf:
+        # A duration and no time of day: the clocks of two machines differ.
+        meta["seconds"] = max(0.0, parcel.deadline - now)
+    # What traces a message is not worth its loss.
+    if parcel.trace is not None and chunks.is_meta(meta | {"trace": parcel.trace}):
+        meta["trace"] = parcel.trace
+    return chunks.whole(meta, parcel.frame)
+
+
+def _seconds(said: Any) -> float | None:
+    if said is None:
+        return None
+    try:
+        # Neither a bool nor an int that no float can be.
+        if type(said) in (int, float) and isfinite(said) and said >= 0:
+            return float(said)
+    except OverflowError:
+        pass
+    raise RemoteWireError(f"the time left to a message must be a number of seconds: {said!r:.50}")
+
+
+def _trace(said: Any) -> dict[str, str] | None:
     # The keys of JSON are texts.
-    return isinstance(value, dict) and all(
-        isinstance(each, str) for each in cast("dict[str, Any]", value).values()
-    )
+    if said is None or (
+        isinstance(said, dict)
+        and all(isinstance(each, str) for each in cast("dict[str, Any]", said).values())
+    ):
+        return cast("dict[str, str] | None", said)
+    raise RemoteWireError(f"the trace of a message must be a dict of texts, not {said!r:.200}")

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
-from attrs.validators import and_, ge, instance_of, max_len, optional
+from attrs.validators import and_, instance_of, max_len, min_len, optional
 
 from ..errors import RemoteWireError
 from .chunks import Lane
 
-__all__ = ["Hello", "LinkLimits", "Place"]
+__all__ = ["VERSION", "Hello", "LinkLimits", "Place", "between"]
 
-_count = and_(instance_of(int), ge(0))
-_name = and_(instance_of(str), max_len(128))
+VERSION = 1
+
+
+def between(
+    least: float, most: float, kinds: tuple[type, ...] = (int,)
+) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """Return a validator of numbers."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        # A bool is an int, too.
+        if type(value) not in kinds or not least <= value <= most:
+            raise ValueError(
+                f"{field.name} must be a number from {least} to {most}, not {value!r:.50}"
+            )
+
+    return check
+
+
+# Far below what the wire has room for, so that nothing that is counted on from here gets there.
+_number = between(0, 2**62)
+_name = and_(instance_of(str), min_len(1), max_len(128))
 
 
 @attrs.frozen
@@ -22,30 +42,36 @@ class LinkLimits:
 
     `message_size` is in bytes, and `heartbeat` in seconds.  `window` is how many bytes of data and
     replies may be on their way; `messages` is how many messages of one lane may be on their way or
-    wait to be delivered.
+    wait to be delivered.  Of `window` and `messages` the smaller one of both sides counts.
     """
 
-    message_size: int = attrs.field(default=2**20, validator=and_(_count, ge(1)))
-    window: int = attrs.field(default=2**16, validator=and_(_count, ge(64)))
-    messages: int = attrs.field(default=1024, validator=and_(_count, ge(1)))
-    heartbeat: float = attrs.field(
-        default=20.0, validator=and_(instance_of((int, float)), ge(0.001))
-    )
+    message_size: int = attrs.field(default=2**20, validator=between(1, 2**31))
+    window: int = attrs.field(default=2**16, validator=between(64, 2**31))
+    messages: int = attrs.field(default=1024, validator=between(1, 2**31))
+    heartbeat: float = attrs.field(default=20.0, validator=between(0.001, 1e6, (int, float)))
 
     @property
     def lane_window(self) -> int:
         """How many bytes of one lane may be on their way."""
         return self.window // 2
 
+    def with_peer(self, peer: LinkLimits) -> LinkLimits:
+        """Return what counts for what comes from a peer with limits of its own."""
+        return attrs.evolve(
+            self,
+            window=min(self.window, peer.window),
+            messages=min(self.messages, peer.messages),
+        )
+
 
 @attrs.frozen
 class Place:
     """The number of the last message of each lane, and of the last cancel."""
 
-    data: int = attrs.field(validator=_count)
-    system: int = attrs.field(validator=_count)
-    reply: int = attrs.field(validator=_count)
-    cancels: int = attrs.field(validator=_count)
+    data: int = attrs.field(validator=_number)
+    system: int = attrs.field(validator=_number)
+    reply: int = attrs.field(validator=_number)
+    cancels: int = attrs.field(validator=_number)
 
     def of(self, lane: Lane) -> int:
         """Return the number of the last message of a lane."""
@@ -56,15 +82,16 @@ class Place:
 class Hello:
     """Who speaks and what it takes.
 
-    `sent` is how far it has come itself, `knows` the epoch of the other side that it has met, and
-    `had` how far that had come.
+    `name` is that of this side of this connection, and unlike all others.  `sent` is how far it has
+    come itself.  `meeting` is the connection over which it last met somebody it did not know, and
+    `had` how far that one has come since: if both say the same meeting, they go on from there.
     """
 
-    version: int = attrs.field(validator=and_(instance_of(int), ge(1)))
-    epoch: str = attrs.field(validator=_name)
+    version: int = attrs.field(validator=between(1, 2**31))
+    name: str = attrs.field(validator=_name)
     limits: LinkLimits
     sent: Place
-    knows: str | None = attrs.field(validator=optional(_name))
+    meeting: str | None = attrs.field(validator=optional(and_(instance_of(str), max_len(260))))
     had: Place
 
     @classmethod
@@ -77,16 +104,24 @@ class Hello:
         try:
             return cls(
                 said["version"],
-                said["epoch"],
+                said["name"],
                 _pick(LinkLimits, said["limits"]),
                 _pick(Place, said["sent"]),
-                said["knows"],
+                said["meeting"],
                 _pick(Place, said["had"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RemoteWireError(
-                f"a hello that cannot be read ({error!r}): {said!r:.200}"
+                f"a hello that cannot be read ({error!r:.200}): {said!r:.200}"
             ) from None
+
+    def knows(self, other: Hello) -> bool:
+        """Tell whether two that say this to each other go on from where they were."""
+        return self.meeting is not None and self.meeting == other.meeting
+
+    def meet(self, other: Hello) -> str:
+        """Return what both call the meeting of two that do not."""
+        return " ".join(sorted((self.name, other.name)))
 
 
 def _pick(cls: Any, said: dict[str, Any]) -> Any:

@@ -4,18 +4,19 @@ Theory of operation
 ===================
 
 Both sides are equal: this file does not know which one connected.  Frames come in with `receive`,
-which says what happened, and go out with `next_frame`, which takes what is to leave out of two
+which says what happened, and go out with `next_frame`, which takes what is to leave out of three
 lanes.  There is no clock and no chance here: the time is passed in, and so is the name of an epoch.
 
-*Opening.*  Each side begins with a HELLO: its limits, the name of its epoch, and, if it has met the
-other one before, how far it had come in that one's epoch.  Nothing else may come before it.  The
-link is open when both have spoken, and messages leave from then on.
+*Opening.*  Each side begins with a HELLO: its limits, how far it has come, and how far the other
+side had come when it last heard of it.  Nothing else may come before it.  The link is open when
+both have spoken, and messages leave from then on.
 
 *Epochs.*  A message has a number within its lane and its sender's epoch.  What a side keeps of an
-epoch (`Memory`) outlives the connection, if delivery is to be at least once: what was sent and not
+epoch (`Epoch`) outlives the connection, if delivery is to be at least once: what was sent and not
 taken is sent again over the next connection, from where the other side says that it had come.  The
-receiver drops what it has had.  A side that finds a stranger where it left an acquaintance cannot
-know what became of the messages in between, and says so: `Opened.lost`.
+receiver drops what it has had.  Two sides go on like that if both name the same connection as the
+one over which they met.  Otherwise both begin anew, and a side that has sent something to somebody
+else cannot know what became of it, and says so: `Opened.lost`.
 
 *Lanes.*  Data, system messages, and replies: what is said about a job that was asked for.  Each has
 numbers and credit of its own, so that none waits for another: a requester that takes no data until
@@ -23,25 +24,27 @@ it has its answer gets that.  The system lane leaves first.
 
 *Credit.*  What may be sent is said by the receiver, for each lane, as two totals.  That of messages
 grows as they are taken, that is, delivered: a worker that is stuck stops the senders on the other
-side, and what was sent and not taken is bounded, and so is what is kept to be sent again.  That of
-bytes is half a window beyond what has arrived, so that the data and replies which are on their way,
-and in whose midst a system message may find itself, are never more than a window; it stops growing
-when too much is held.
-Credits, cancels, pings and goodbyes need none.
+side.  That of bytes is half a window beyond what has arrived, so that the data and replies which
+are on their way, and in whose midst a system message may find itself, are never more than a window;
+it stops growing when too much is held.  Of windows and numbers of messages, the smaller one of both
+sides counts; so each can tell what it has to keep, whatever the other one says.
+Credits, cancels, pings and goodbyes need no credit.
 
-*Size.*  What leaves together is one frame, of a quarter of a window or a little more.  A message
-that is larger than a quarter of what its lane may send at once goes in units, between which the
-other lanes get their turn.  As units are at most a quarter, and new credit is told when half is used
-up, neither side can wait for the other for ever.
+*Size.*  What leaves together is one frame, of a quarter of a window and what is said beside it.  A
+message that is larger than a quarter of what its lane may send at once goes in units, between which
+the other lanes get their turn.  As units are at most a quarter, and new credit is told when half is
+used up, neither side can wait for the other for ever.  What is larger than the other side takes is
+given up, with its number: `refused`.
 
 *Cancels.*  A cancelled job is told beside the lanes, once; a cancel that was perhaps lost with a
 connection is told again over the next one.  One that overtakes its request waits for it at the
 other side.  A request of which only a part has left is given up.
 
 *Silence.*  Who has heard nothing for one heartbeat sends a ping, and who has heard nothing for two
-gives the other side up.  Any frame is a sign of life.
+gives the other side up.  Any frame is a sign of life; but who does not confirm cancels is given up,
+too.
 
-*Closing.*  `close` lets what is in the lanes leave, then says GOODBYE.  After its own, a side takes
+*Closing.*  `close` lets what is in the lanes leave, and cancels, then says GOODBYE.  After its own, a side takes
 no messages to send; after the other's, none can come.
 """
 
@@ -49,7 +52,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import attrs
 
@@ -57,22 +61,23 @@ from ..errors import RemoteWireError
 from . import chunks
 from .chunks import Credit, Kind, Lane, Messages, Unit
 from .epoch import Cancelled, Epoch
-from .flow import Arrived, Flow
+from .flow import Arrived, Frame, Incoming, Outgoing
 from .hello import Hello, LinkLimits
 from .lanes import Lanes
 
 __all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Opened", "Session", "Speaker"]
 
-VERSION = 1
-
-CANCELS = 16
-"""How many cancels one frame has at most: each has a reason and a path."""
+MESSAGES = 1024
+"""How many messages and units leave with one frame."""
 
 CHUNKS = 2048
 """How many chunks one frame has at most."""
 
+CANCELS = 8
+"""How many cancels leave with one frame: as JSON, each may have 9 KiB."""
+
 SLACK = 2**17
-"""How many bytes a frame may have beyond a window: the heads of its chunks, and cancels."""
+"""How many bytes a frame may have beyond a window: cancels, and the heads of messages."""
 
 
 class Speaker(Enum):
@@ -97,7 +102,7 @@ TRANSITIONS: dict[Speaker, dict[Kind, Speaker]] = {
 class Opened:
     """Both sides have said hello.
 
-    `resumed` says whether each knows the other from before.  `lost` was sent over a connection
+    `resumed` says whether they go on from where they were.  `lost` was sent over a connection
     before, and nobody can say any more whether it has arrived.
     """
 
@@ -131,20 +136,24 @@ class Session:
         "_epoch",
         "_farewell",
         "_first",
-        "_flows",
+        "_greeting",
         "_heard",
+        "_in",
         "_limits",
+        "_out",
         "_ping_due",
         "_pinged",
         "_pong",
         "_told",
+        "_unconfirmed_since",
+        "_window",
         "ours",
         "takes",
         "theirs",
     )
 
     def __init__(self, epoch: Epoch, limits: LinkLimits, now: float) -> None:
-        """Begin a connection.
+        """Begin a connection; no other one of the same epoch may be in use any more.
 
         Args:
             epoch: what is known from before.
@@ -153,11 +162,14 @@ class Session:
         """
         self._epoch = epoch
         self._limits = limits
+        self._greeting = epoch.greet(limits)
         self.ours: Speaker = Speaker.SILENT
         self.theirs: Speaker = Speaker.SILENT
-        self._flows = tuple(Flow(lane, epoch.sent[lane], epoch.had[lane], limits) for lane in Lane)
-        # What the other side takes, once it has said so.
+        self._in = tuple(Incoming(lane, epoch.had[lane], limits) for lane in Lane)
+        self._out = tuple(Outgoing(lane, epoch.sent[lane], keeping=epoch.keeping) for lane in Lane)
+        # What the other side takes, once it has said so; and the smaller one of both windows.
         self.takes: LinkLimits = limits
+        self._window = 0
         # Which of the lanes that are as important leaves first.
         self._first = Lane.DATA
         self._heard = now
@@ -169,6 +181,8 @@ class Session:
         self._farewell: tuple[int, str] | None = None
         self._cancels_told = 0
         self._told: Credit | None = None
+        # Since when cancels were told that are not confirmed.
+        self._unconfirmed_since: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -209,31 +223,44 @@ class Session:
         self._epoch.had[lane].take()
 
     def _hear_hello(self, said: dict[str, Any], events: list[Event]) -> None:
-        hello, epoch = Hello.read(said), self._epoch
+        hello, epoch, ours = Hello.read(said), self._epoch, self._greeting
         self.takes = hello.limits
-        knows = hello.knows == epoch.name
-        lost = epoch.rewind(hello.had if knows else None)
-        self._cancels_told = epoch.cancels_sent - len(epoch.cancels)
-        met = epoch.meet(hello.epoch, hello.sent)
-        events.append(Opened(knows and met, lost))
+        agreed = self._limits.with_peer(hello.limits)
+        self._window = agreed.window
+        for lane in Lane:
+            self._in[lane].agree(agreed)
+            self._out[lane].agree(agreed, hello.limits.message_size)
+        resumed, lost = ours.knows(hello), ()
+        if resumed:
+            epoch.resume(hello.sent, hello.had)
+        else:
+            lost = epoch.begin(hello.sent)
+            # Where nothing is kept, there is nothing to go on with.
+            epoch.meeting = ours.meet(hello) if epoch.keeping else None
+        self._cancels_told = epoch.cancels_confirmed
+        events.append(Opened(resumed, lost))
 
     def _hear_credit(self, credit: Credit, events: list[Event]) -> None:
         del events
         for lane in Lane:
-            self._flows[lane].hear_credit(*credit.lanes[lane])
-        self._epoch.confirm_cancels(credit.cancels_taken)
+            self._out[lane].hear_credit(credit.lanes[lane])
+        epoch, told = self._epoch, self._cancels_told
+        confirmed = epoch.cancels_confirmed
+        epoch.confirm_cancels(credit.cancels_taken, told)
+        if epoch.cancels_confirmed == told:
+            self._unconfirmed_since = None
+        elif epoch.cancels_confirmed > confirmed:
+            self._unconfirmed_since = self._heard
 
     def _hear_messages(self, messages: Messages, events: list[Event]) -> None:
-        self._flows[messages.lane].hear_messages(messages, events)
+        self._in[messages.lane].hear_messages(messages, events)
 
     def _hear_unit(self, unit: Unit, events: list[Event]) -> None:
-        message = self._flows[unit.lane].hear_unit(unit)
-        if message is not None:
-            events.append(message)
+        self._in[unit.lane].hear_unit(unit, events)
 
     def _hear_abandon(self, unit: Unit, events: list[Event]) -> None:
         del events
-        self._flows[unit.lane].hear_abandon(unit.id)
+        self._in[unit.lane].hear_abandon(unit.id)
 
     def _hear_cancels(self, said: dict[str, Any], events: list[Event]) -> None:
         first, cancels = _read_cancels(said)
@@ -255,7 +282,7 @@ class Session:
 
     def _hear_goodbye(self, said: dict[str, Any], events: list[Event]) -> None:
         code, reason = said.get("code"), said.get("reason")
-        if not isinstance(code, int) or not isinstance(reason, str):
+        if type(code) is not int or not 1000 <= code <= 4999 or not isinstance(reason, str):
             raise RemoteWireError(f"a goodbye that cannot be read: {said!r:.200}")
         events.append(Closed(code, reason[:200]))
 
@@ -269,26 +296,42 @@ class Session:
         """
         self._epoch.cancels_sent += 1
         self._epoch.cancels.append(cancelled)
-        return self._flows[Lane.DATA].abandon(cancelled.after)
+        return self._out[Lane.DATA].abandon(cancelled.after)
 
     @property
     def due(self) -> bool:
-        """Whether there is something to say that is in no lane."""
+        """Whether there is something to say that is in no lane.
+
+        If that is a goodbye, it may have to wait for what is in the lanes.
+        """
         if self.ours is Speaker.SILENT:
             return True
+        if self._farewell is not None and self.ours is Speaker.TALKING:
+            return True
+        data, system, reply = self._out
         return self.is_open and (
             self._pong is not None
             or self._ping_due
             or self._cancels_told < self._epoch.cancels_sent
             or self._credit_is_due
+            or data.due
+            or system.due
+            or reply.due
         )
+
+    def refused(self) -> list[Any]:
+        """Take away what was to leave and is bigger than the other side takes; look at each frame."""
+        found = [parcel for lane in self._out for parcel in lane.refused]
+        for lane in self._out:
+            lane.refused.clear()
+        return found
 
     def has_more(self, lanes: Lanes[Any]) -> bool:
         """Tell whether anything is to leave, for which there may be credit or not."""
-        return self.due or len(lanes) > 0 or any(flow.has_begun for flow in self._flows)
+        return self.due or len(lanes) > 0 or any(lane.has_begun for lane in self._out)
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye when nothing is left to leave."""
+        """Say goodbye when nothing is left to leave: with the next frame, or a later one."""
         self._farewell = (code, reason)
 
     def next_frame(self, lanes: Lanes[Any], now: float) -> bytes:
@@ -297,7 +340,7 @@ class Session:
         if self.ours is Speaker.SILENT:
             said.append(self._hello())
         if self.is_open:
-            self._say_what_is_due(said)
+            self._say_what_is_due(said, now)
             self._let_messages_leave(said, lanes, now)
         if self._farewell is not None and self._is_done(lanes):
             said.append(self._goodbye(*self._farewell))
@@ -312,6 +355,9 @@ class Session:
         silent, beat = now - self._heard, self._limits.heartbeat
         if silent >= 2 * beat:
             raise RemoteWireError(f"nothing was heard for {silent:.3f} s, two heartbeats")
+        since = self._unconfirmed_since
+        if since is not None and now - since >= 2 * beat:
+            raise RemoteWireError(f"cancels were not confirmed for {now - since:.3f} s")
         if silent < beat:
             return self._heard + beat
         self._ping_due = self.is_open and not self._pinged
@@ -321,30 +367,30 @@ class Session:
         """Tell whether nothing is left to leave, or nobody takes it any more."""
         if self.ours is not Speaker.TALKING:
             return False
-        return self.theirs is Speaker.GONE or all(flow.is_empty(lanes) for flow in self._flows)
+        return self.theirs is Speaker.GONE or (
+            self._cancels_told >= self._epoch.cancels_sent
+            and all(lane.is_empty(lanes) for lane in self._out)
+        )
 
     def _hello(self) -> bytes:
         self.ours = TRANSITIONS[self.ours][Kind.HELLO]
-        epoch = self._epoch
-        hello = Hello(
-            VERSION, epoch.name, self._limits, epoch.place_sent, epoch.peer, epoch.place_had
-        )
-        return chunks.write_json(Kind.HELLO, attrs.asdict(hello))
+        return chunks.write_json(Kind.HELLO, attrs.asdict(self._greeting))
 
     def _goodbye(self, code: int, reason: str) -> bytes:
         self.ours = TRANSITIONS[self.ours][Kind.GOODBYE]
         return chunks.write_json(Kind.GOODBYE, {"code": code, "reason": reason})
 
-    def _say_what_is_due(self, said: list[bytes]) -> None:
+    def _say_what_is_due(self, said: list[bytes], now: float) -> None:
         self._say_credit(said)
         epoch = self._epoch
         if self._cancels_told < epoch.cancels_sent:
-            confirmed = epoch.cancels_sent - len(epoch.cancels)
-            start = self._cancels_told - confirmed
-            new = [attrs.astuple(each) for each in list(epoch.cancels)[start : start + CANCELS]]
+            start = self._cancels_told - epoch.cancels_confirmed
+            new = [attrs.astuple(each) for each in islice(epoch.cancels, start, start + CANCELS)]
             first = self._cancels_told + 1
             said.append(chunks.write_json(Kind.CANCEL, {"first": first, "jobs": new}))
             self._cancels_told += len(new)
+            if self._unconfirmed_since is None:
+                self._unconfirmed_since = now
         if self._ping_due:
             self._ping_due, self._pinged = False, True
             said.append(chunks.write_token(Kind.PING, 0))
@@ -355,8 +401,8 @@ class Session:
     def _say_credit(self, said: list[bytes]) -> None:
         # All of it if any of it is worth a chunk.
         if self._credit_is_due:
-            lanes = tuple(flow.tell_credit() for flow in self._flows)
-            self._told = Credit(lanes, self._epoch.cancels_had)
+            data, system, reply = (lane.tell_credit() for lane in self._in)
+            self._told = Credit((data, system, reply), self._epoch.cancels_had)
             said.append(chunks.write_credit(self._told))
 
     @property
@@ -364,21 +410,14 @@ class Session:
         told = self._told
         if told is None or told.cancels_taken != self._epoch.cancels_had:
             return True
-        return any(flow.credit_is_due for flow in self._flows)
+        data, system, reply = self._in
+        return data.credit_is_due or system.credit_is_due or reply.credit_is_due
 
     def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
-        room = max(1, self.takes.window // 4)
-        for lane in _ORDER[self._first]:
-            if room > 0:
-                room -= self._flows[lane].fill(
-                    said,
-                    lanes,
-                    room,
-                    now,
-                    window=self.takes.lane_window,
-                    keeping=self._epoch.keeping,
-                )
-        self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
+        frame = Frame(self._window // 4, MESSAGES, now, said)
+        joined = [lane for lane in _ORDER[self._first] if self._out[lane].fill(frame, lanes)]
+        if self._first in joined:
+            self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
 
 
 # Neither data nor replies may keep the other from leaving.
@@ -392,9 +431,9 @@ def _read_cancels(said: dict[str, Any]) -> tuple[int, list[Cancelled]]:
     first: Any = said.get("first")
     jobs: Any = said.get("jobs")
     try:
-        if isinstance(first, int):
-            return first, [Cancelled(*job) for job in jobs]
-    except TypeError:
+        if type(first) is int and isinstance(jobs, list):
+            return first, [Cancelled(*job) for job in cast("list[list[Any]]", jobs)]
+    except (TypeError, ValueError):
         pass
     raise RemoteWireError(f"cancels that cannot be read: {said!r:.200}")
 
