@@ -231,6 +231,18 @@ def test_many_at_random() -> None:
         compare(chance.choice(TYPES), source, target, workers, forward, accept)
 
 
+def test_what_was_asked_before_does_not_matter() -> None:
+    """S-PROXY-2: a policy that has seen many messages decides as a new one."""
+    chance = random.Random(3)
+    for forward, accept in (((), None), ((BusMessage,), (Tick,)), (SESSION_CONTROL, None)):
+        old = ProxyPolicy("acme", "assistant", forward_messages=forward, accept=accept)
+        for _ in range(5000):
+            sent = make(chance.choice(TYPES), chance.choice(NAMES[:3]), chance.choice(TARGETS[:4]))
+            new = ProxyPolicy("acme", "assistant", forward_messages=forward, accept=accept)
+            assert old.outbound(sent) == new.outbound(sent)
+            assert old.inbound(sent) == new.inbound(sent)
+
+
 # The rules one by one, as a reader would look for them.
 
 

@@ -118,8 +118,16 @@ class Sieve:
             data: what has arrived.
             limit: the size of the biggest message that may be picked now; less than 0 for none.
         """
+        at = 0
+        messages: list[bytes] = []
         if self._later:
             data, self._later = self._later + data, b""
+        elif limit >= 0 and self._between_messages:
+            # Nearly always there is nothing but whole messages.
+            at = self._pick(data, 0, limit, messages)
+            self.ahead = True
+            if at == len(data):
+                return b"", messages
         if self._gave_up:
             self._later = data[BYTES:]
             return data[:BYTES], []
@@ -130,12 +138,19 @@ class Sieve:
             data = bytes(self._held)
             self._held.clear()
         given, self._given, self._wanted = self._given, 0, 0
-        at = 0 if self._head is None else self._end_of_head(self._head, data)
-        passed = [data[:at]]
-        messages: list[bytes] = []
+        passed: list[bytes] = []
+        if self._head is not None:
+            at = self._end_of_head(self._head, data)
+            passed.append(data[:at])
         self.ahead = self.ahead or at < len(data)
         self._go_on(data, at, given, limit, passed, messages)
         return b"".join(passed), messages
+
+    @property
+    def _between_messages(self) -> bool:
+        return self._head is None and not (
+            self._held or self._passing or self._fragmented or self._gave_up
+        )
 
     def _go_on(
         self,

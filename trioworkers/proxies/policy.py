@@ -120,9 +120,32 @@ class ProxyPolicy:
         self._out = Decision(True, remote)
         self._in = Decision(True, local)
         self._unheard = [kind.__qualname__ for kind in FINAL if not self._takes(kind)]
+        # Types of which a message has crossed between the two workers: then any other one may, as
+        # beside its type only its source and target count.  There are no more of them than classes.
+        self._known_out: set[type[BusMessage]] = set()
+        self._known_in: set[type[BusMessage]] = set()
 
     def outbound(self, message: BusMessage) -> Decision:
         """Decide about a message on the way from the local bus to the peer."""
+        direct = message.target == self.remote and message.source == self.local
+        if direct and type(message) in self._known_out:
+            return self._out
+        decision = self._judge_outbound(message)
+        if direct and decision is self._out:
+            self._known_out.add(type(message))
+        return decision
+
+    def inbound(self, message: BusMessage) -> Decision:
+        """Decide about a message on the way from the peer to the local bus."""
+        direct = message.target == self.local and message.source == self.remote
+        if direct and type(message) in self._known_in:
+            return self._in
+        decision = self._judge_inbound(message)
+        if direct and decision is self._in:
+            self._known_in.add(type(message))
+        return decision
+
+    def _judge_outbound(self, message: BusMessage) -> Decision:
         if reason := _never(message):
             return _refused(reason)
         if isinstance(message, BusWorkerRegistryMessage):
@@ -133,8 +156,7 @@ class ProxyPolicy:
             return _refused(f"accept=(...) leaves out {self._unheard[0]}, which can end the job")
         return self._out
 
-    def inbound(self, message: BusMessage) -> Decision:
-        """Decide about a message on the way from the peer to the local bus."""
+    def _judge_inbound(self, message: BusMessage) -> Decision:
         if reason := _never(message):
             return _refused(reason)
         if isinstance(message, BusWorkerRegistryMessage):
