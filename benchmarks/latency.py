@@ -32,7 +32,7 @@ MOST_DEPTHS = 1_000
 
 def rounded(nanoseconds: int) -> int:
     """Round to three significant digits."""
-    step = 10 ** max(0, len(str(nanoseconds)) - DIGITS)
+    step = int(10 ** max(0, len(str(nanoseconds)) - DIGITS))
     return (nanoseconds + step // 2) // step * step
 
 

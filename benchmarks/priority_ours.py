@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trioworkers import BusDataMessage, BusSystemMessage, Worker, handles, message, open_runner
-from trioworkers.bench import PriorityScenario, PrioritySettings
+from trioworkers.bench import PriorityScenario, PrioritySettings, ScenarioError
 from trioworkers.bench._recorder import Recorder, RecordingBus
 from trioworkers.bench._scenario import record
 
@@ -170,7 +170,10 @@ async def load(settings: str, scenario: str = "") -> dict[str, Any]:
     """
     wanted = PrioritySettings(**json.loads(settings))
     if scenario:
-        return tell(await record(load_scenario(scenario), wanted))
+        try:
+            return tell(await record(load_scenario(scenario), wanted))
+        except ScenarioError as error:
+            return {"scenario_error": str(error)}
     if wanted.link == "proxy":
         return await remote(wanted)
     if not wanted.neighbours:
@@ -232,9 +235,10 @@ async def backlog(backlog: int, repetitions: int) -> dict[str, Any]:
     times: list[float] = []
     async with open_runner(worker) as runner:
         for number in range(repetitions + 1):
-            worker.handled, worker.expected = 0, backlog
+            amount = backlog if number else min(backlog, WARM_UP)
+            worker.handled, worker.expected = 0, amount
             worker.noted, worker.drained = trio.Event(), trio.Event()
-            for _ in range(backlog):
+            for _ in range(amount):
                 runner.send_nowait(Chunk(target="target"))
             due = time.perf_counter() + INTO_BACKLOG
             await trio.sleep(INTO_BACKLOG)
@@ -242,7 +246,7 @@ async def backlog(backlog: int, repetitions: int) -> dict[str, Any]:
             await worker.noted.wait()
             if number:  # the first is to warm up
                 times.append(worker.begun - due)
-            if backlog:
+            if amount:
                 await worker.drained.wait()
         await runner.cancel()
     return side.percentiles(times) | {"system": pack(times)}
@@ -299,6 +303,7 @@ async def meter(count: int, metered: int) -> dict[str, Any]:
         if bus is not None:
             runner.add_instrument(Recorder(bus))
         await runner.add_workers(worker)
+        started = 0.0
         for amount in (WARM_UP, count):
             worker.handled, worker.expected, worker.drained = 0, amount, trio.Event()
             started = time.perf_counter()

@@ -22,6 +22,7 @@ from .. import side
 from ..latency import INTO_BACKLOG, LOOK_EVERY, Meter, Share, due_times, pack, spin
 
 LEAST = 256
+WARM_UP = 2_000
 
 
 class Chunk:
@@ -136,7 +137,8 @@ def backlog(backlog: int, repetitions: int) -> dict[str, Any]:
     times: list[float] = []
     target = Target.start({"handler": "busy", "cost": 0.0}, meter, left)
     for number in range(repetitions + 1):
-        for _ in range(backlog):
+        amount = backlog if number else min(backlog, WARM_UP)
+        for _ in range(amount):
             target.tell(Chunk(time.perf_counter()))
         due = left[0] = time.perf_counter() + INTO_BACKLOG
         time.sleep(INTO_BACKLOG)
