@@ -195,14 +195,16 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
 
 
 @contextmanager
-def started(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def started(
+    command: Sequence[str], environment: dict[str, str], *, stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
     """Run a process, in a group of its own; kill what it has started too, if it does not end well.
 
     So a Ctrl-C reaches this process only, and nothing is left behind it.
     """
     with subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
