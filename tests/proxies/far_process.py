@@ -1,7 +1,7 @@
 """A runner with a proxy, in a process of its own: a server or a client, to be stopped or killed.
 
-    python -m tests.proxies.far_process server
-    python -m tests.proxies.far_process client PORT
+    python -m tests.proxies.far_process TRANSPORT server
+    python -m tests.proxies.far_process TRANSPORT client PORT
 
 A server prints its port.  Both print `lost` when their link is over, and exit.
 """
@@ -46,7 +46,7 @@ def say(text: object) -> None:
     print(text, flush=True)
 
 
-async def serve() -> None:
+async def serve(transport: Any) -> None:
     """Serve until the first session is over."""
     over = trio.Event()
 
@@ -62,13 +62,15 @@ async def serve() -> None:
         return [Far("assistant", "acme"), proxy]
 
     async with trio.open_nursery() as nursery:
-        listener = await nursery.start(functools.partial(serve_proxies, build, "127.0.0.1", 0))
+        listener = await nursery.start(
+            functools.partial(serve_proxies, build, "127.0.0.1", 0, transport=transport)
+        )
         say(listener.port)
         await over.wait()
         nursery.cancel_scope.cancel()
 
 
-async def connect(port: str) -> None:
+async def connect(transport: Any, port: str) -> None:
     """Be connected until the link is lost."""
     proxy = WebSocketProxyClient(
         "proxy",
@@ -77,11 +79,12 @@ async def connect(port: str) -> None:
         remote_worker_name="assistant",
         active=True,
         reconnect=None,
+        transport=transport,
     )
     async with open_runner(Far("acme", "assistant"), proxy):
         await proxy.wait_stopped()
 
 
 if __name__ == "__main__":
-    with_port = sys.argv[1] == "client"
-    trio.run(connect, sys.argv[2]) if with_port else trio.run(serve)
+    with_port = sys.argv[2] == "client"
+    trio.run(connect, sys.argv[1], sys.argv[3]) if with_port else trio.run(serve, sys.argv[1])

@@ -14,15 +14,21 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from trioworkers.proxies._dial import open_client_transport
+from trioworkers.proxies._handshakes import TransportName
 from trioworkers.proxies._incoming import receive_request
 from trioworkers.proxies._line import Line
 from trioworkers.proxies._listener import GuardedListener, open_guarded_listener
-from trioworkers.proxies._memory import memory_transports
+from trioworkers.proxies._memory import MemoryTransport, memory_transports
+from trioworkers.proxies._trio_websocket import TrioTransport
 from trioworkers.proxies.transports import Transport, transport_for
 
 Link = tuple[Transport, Transport]
 Opener = Callable[..., AbstractAsyncContextManager[Link]]
 Server = Callable[..., AbstractAsyncContextManager[int]]
+
+
+CARRIER: TransportName = "trio-websocket"
+"""What carries the connections that are ours, unless it is said; set by the fixture `carrier`."""
 
 
 @asynccontextmanager
@@ -57,13 +63,15 @@ class Meeting:
 
 
 @asynccontextmanager
-async def ours(meeting: Meeting, max_message_size: int = 1_048_576) -> AsyncIterator[int]:
+async def ours(
+    meeting: Meeting, max_message_size: int = 1_048_576, transport: str | None = None
+) -> AsyncIterator[int]:
     """Run a server that is made of the pieces of `serve_proxies`; gives its port."""
 
     async def handle(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
             line = Line(stream, nursery)
-            incoming, _ = await receive_request(line, max_message_size)
+            incoming, _ = await receive_request(line, max_message_size, transport or CARRIER)
             await meeting.host(incoming)
             await line.abort()
 
@@ -151,9 +159,11 @@ def asgi(make_app: Callable[[Meeting], Any]) -> Server:
 
 
 fastapi, quart = asgi(fastapi_app), asgi(quart_app)
+websockets: Server = functools.partial(ours, transport="websockets")
 
+OURS: dict[str, Server] = {"ours": ours, "ours on websockets": websockets}
 SERVERS: dict[str, Server] = {
-    "ours": ours,
+    **OURS,
     "a request of trio-websocket": foreign(accepted=False),
     "a connection of trio-websocket": foreign(accepted=True),
     "FastAPI": fastapi,
@@ -164,6 +174,7 @@ SERVERS: dict[str, Server] = {
 @asynccontextmanager
 async def link(server: Server, *, accept: bool = True, **settings: Any) -> AsyncIterator[Link]:
     """Connect a client of ours to a server."""
+    settings.setdefault("transport", CARRIER)
     meeting = Meeting(accept)
     async with server(meeting) as port:
         async with trio.open_nursery() as nursery:
@@ -197,10 +208,26 @@ def linked(server: Server) -> Opener:
     return functools.partial(link, server)
 
 
+both = functools.partial(link, websockets, transport="websockets")
+
 OPENERS: dict[str, Opener] = {
     "memory": memory,
     **{name: linked(server) for name, server in SERVERS.items()},
+    "a client on websockets": functools.partial(link, ours, transport="websockets"),
+    "both on websockets": both,
 }
+OUR_OPENERS = {name: OPENERS[name] for name in ("ours", "both on websockets")}
+
+
+async def send_text(transport: Transport, text: str) -> None:
+    """Send text, which no proxy does by itself."""
+    if isinstance(transport, MemoryTransport):
+        await transport.send_text(text)
+    elif isinstance(transport, TrioTransport):
+        await transport.websocket.send_message(text)
+    else:
+        transport.websocket.send_text(text.encode())
+        await transport.send([])
 
 
 def reset(stream: trio.SocketStream) -> None:

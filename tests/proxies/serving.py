@@ -10,6 +10,7 @@ from typing import Any
 import h11
 import trio
 
+from tests.proxies import links
 from trioworkers import Job, Worker, job, open_runner
 from trioworkers.proxies import (
     IncomingConnection,
@@ -57,6 +58,7 @@ async def serving(
     build: Any = build, host: str | None = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[ProxyListener]:
     """Serve for the time of a block; then the server is cancelled."""
+    settings.setdefault("transport", links.CARRIER)
     async with trio.open_nursery() as nursery:
         listener = await nursery.start(partial(serve_proxies, build, host, 0, **settings))
         yield listener
@@ -66,7 +68,8 @@ async def serving(
 @asynccontextmanager
 async def connected(listener: ProxyListener, **settings: Any) -> AsyncIterator[Worker]:
     """Connect a runner with a worker `acme` to a session."""
-    settings = {"url": f"ws://127.0.0.1:{listener.port}/", **settings}
+    url = f"ws://127.0.0.1:{listener.port}/"
+    settings = {"url": url, "transport": links.CARRIER, **settings}
     proxy = WebSocketProxyClient(
         "proxy",
         local_worker_name="acme",

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from tests.proxies import links
 from tests.proxies.links import Meeting, Server, hypercorn
 from tests.proxies.pairs import LoggedServer, Side
 from tests.proxies.relays import BUFFER, Relay, relay
@@ -28,6 +29,7 @@ class TcpClient(WebSocketProxyClient):
             "remote_worker_name": "assistant",
             "active": True,
             "reconnect": None,
+            "transport": links.CARRIER,
             **settings,
         }
         super().__init__(name, **settings)

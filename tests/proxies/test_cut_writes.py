@@ -25,6 +25,8 @@ from trioworkers import (
 )
 from trioworkers.proxies import _link
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 SIZE = 1_000_000
 POINTS = 64
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 import trustme
 
+from tests.proxies import links
 from tests.proxies.links import Meeting, fastapi, ours
 from trioworkers import RemoteWireError
 from trioworkers.proxies._dial import (
@@ -22,7 +24,9 @@ from trioworkers.proxies._dial import (
 )
 from trioworkers.proxies._incoming import receive_request
 from trioworkers.proxies._line import Line
-from trioworkers.proxies._transport import LinkClosed
+from trioworkers.proxies._transport import LinkClosed, Transport
+
+pytestmark = pytest.mark.usefixtures("carrier")
 
 ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -164,11 +168,16 @@ def answering(*pieces: bytes, stay: bool = False) -> Callable[[trio.SocketStream
     return handle
 
 
+async def dial(url: str, nursery: trio.Nursery, **settings: Any) -> Transport:
+    """Open a connection, carried by what the test is run with."""
+    return await open_client_transport(url, nursery=nursery, transport=links.CARRIER, **settings)
+
+
 async def refused(url: str) -> BaseException:
     """Fail to open a connection; nothing is left in the nursery."""
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5), pytest.raises((OSError, RemoteWireError)) as caught:
-            await open_client_transport(url, nursery=nursery)
+            await dial(url, nursery)
         await trio.testing.wait_all_tasks_blocked()
         assert not nursery.child_tasks
     return caught.value
@@ -272,7 +281,7 @@ async def test_a_server_that_never_answers() -> None:
         async with served(wait) as url:
             async with trio.open_nursery() as nursery:
                 with trio.move_on_after(0.05) as scope:
-                    await open_client_transport(url.replace("ws:", scheme), nursery=nursery)
+                    await dial(url.replace("ws:", scheme), nursery)
                 assert scope.cancelled_caught
                 with trio.fail_after(5):
                     await gone.wait()
@@ -297,9 +306,7 @@ async def test_cancelled_at_any_moment(passes: int) -> None:
                         scope.cancel()
 
                     inner.start_soon(count)
-                    transport = await open_client_transport(
-                        f"ws://127.0.0.1:{port}/", nursery=nursery
-                    )
+                    transport = await dial(f"ws://127.0.0.1:{port}/", nursery)
                     await transport.abort()
             with trio.fail_after(5):
                 while nursery.child_tasks:  # noqa: ASYNC110, RUF100
@@ -322,7 +329,7 @@ async def secured(authority: trustme.CA, name: str) -> AsyncIterator[str]:
         async with trio.open_nursery() as nursery:
             line = Line(trio.SSLStream(stream, context, server_side=True), nursery)
             with contextlib.suppress(LinkClosed):
-                incoming, _ = await receive_request(line, 1000)
+                incoming, _ = await receive_request(line, 1000, links.CARRIER)
                 message = await incoming.transport.receive()
                 assert isinstance(message, bytes)
                 await incoming.transport.send([message])
@@ -339,7 +346,7 @@ async def test_tls(authority: trustme.CA) -> None:
     authority.configure_trust(context)
     async with secured(authority, "localhost") as url:
         async with trio.open_nursery() as nursery:
-            transport = await open_client_transport(url, nursery=nursery, ssl_context=context)
+            transport = await dial(url, nursery, ssl_context=context)
             await transport.send([b"over TLS"])
             assert await transport.receive() == b"over TLS"
             with trio.fail_after(5):
@@ -357,7 +364,7 @@ async def test_tls_with_the_trust_store_of_the_system(
         with authority.cert_pem.tempfile() as path:
             monkeypatch.setenv("SSL_CERT_FILE", path)  # the system's trust store, for OpenSSL
             async with trio.open_nursery() as nursery:
-                transport = await open_client_transport(url, nursery=nursery)
+                transport = await dial(url, nursery)
                 await transport.abort()
 
 
@@ -367,7 +374,7 @@ async def test_tls_with_the_wrong_name(authority: trustme.CA) -> None:
     authority.configure_trust(context)
     async with secured(authority, "example.org") as url, trio.open_nursery() as nursery:
         with pytest.raises(ssl.SSLCertVerificationError, match="localhost"):
-            await open_client_transport(url, nursery=nursery, ssl_context=context)
+            await dial(url, nursery, ssl_context=context)
 
 
 async def test_headers_and_path_arrive() -> None:
@@ -375,12 +382,12 @@ async def test_headers_and_path_arrive() -> None:
     meeting = Meeting()
     async with fastapi(meeting) as port:
         async with trio.open_nursery() as nursery:
-            client = await open_client_transport(
-                f"ws://127.0.0.1:{port}/ws?a=b%20c", nursery=nursery, headers={"X-Token": "t"}
-            )
+            url = f"ws://127.0.0.1:{port}/ws?a=b%20c"
+            client = await dial(url, nursery, headers={"X-Token": "t", "X-Name": "\u00e9"})
             accepted = await meeting.arrive()
             request = accepted.websocket
             assert request.headers["x-token"] == "t"
+            assert request.headers["x-name"] == "\u00e9"
             assert request.headers["host"] == f"127.0.0.1:{port}"
             assert request.query_params["a"] == "b c"
             await client.abort()

@@ -35,6 +35,8 @@ from trioworkers import (
 from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies.transports import Transport, transport_for
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -125,7 +127,7 @@ async def meet(server: Server, sessions: Sessions) -> AsyncGenerator[Scene]:
     async with server(sessions) as port, relay(port) as between:
         async with trio.open_nursery() as nursery:
             url = f"ws://127.0.0.1:{between.port}/ws"
-            end = await open_client_transport(url, nursery=nursery)
+            end = await open_client_transport(url, nursery=nursery, transport=links.CARRIER)
             yield Scene(await sessions.side(), Far(end), between)
             sessions.over.set()
             await end.abort()
@@ -263,7 +265,7 @@ async def test_a_client_comes_back(lose: Any) -> None:
 @contextlib.asynccontextmanager
 async def process(*arguments: str) -> AsyncIterator[trio.Process]:
     """Run the other side in a process of its own; kill it in the end."""
-    command = [sys.executable, "-m", "tests.proxies.far_process", *arguments]
+    command = [sys.executable, "-m", "tests.proxies.far_process", links.CARRIER, *arguments]
     child = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=ROOT)
     try:
         yield child

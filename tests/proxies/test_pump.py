@@ -6,23 +6,14 @@ import pytest
 import trio
 import trio.testing
 
-from tests.proxies.links import OPENERS, Opener
+from tests.proxies.links import OPENERS, Opener, send_text
 from trioworkers.errors import RemoteWireError
-from trioworkers.proxies._memory import MemoryTransport
 from trioworkers.proxies._transport import LinkClosed, Transport
 
 each_kind = pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
 
 BIG = b"0123456789abcdef" * 60_000
 FRAMES = [BIG if n == 40 else b"%d" % n for n in range(200)]
-
-
-async def send_text(transport: Transport, text: str) -> None:
-    """Send text, which no proxy does by itself."""
-    if isinstance(transport, MemoryTransport):
-        await transport.send_text(text)
-    else:
-        await transport.websocket.send_message(text)
 
 
 class Taker:

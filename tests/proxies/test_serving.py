@@ -15,6 +15,7 @@ import trio
 import trio.testing
 import trustme
 
+from tests.proxies import links
 from tests.proxies.links import reset
 from tests.proxies.serving import build, connected, knock, request, serving, session
 from trioworkers import JobRemoteError, Worker, WorkerGoneError
@@ -29,12 +30,16 @@ from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies._serving import TURNED_AWAY, is_loopback
 from trioworkers.proxies.transports import LinkClosed
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 Log = pytest.LogCaptureFixture
 
 
 async def dial(port: int, nursery: trio.Nursery, **headers: str) -> Any:
     """Open a connection that speaks no dialect."""
-    return await open_client_transport(f"ws://127.0.0.1:{port}/", nursery=nursery, headers=headers)
+    return await open_client_transport(
+        f"ws://127.0.0.1:{port}/", nursery=nursery, headers=headers, transport=links.CARRIER
+    )
 
 
 async def test_sessions() -> None:
@@ -314,7 +319,8 @@ async def test_garbage_harms_nobody(data: bytes, stay: bool, caplog: Log) -> Non
                     if not stay:
                         await stream.send_eof()
                 with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
-                    while await stream.receive_some():
+                    # One library knows fewer rules for headers, and lets in who breaks the others.
+                    while (answer := await stream.receive_some()) and b" 101 " not in answer:
                         pass
             assert await acme.ask("assistant", "echo", {}) == {}
 

@@ -7,37 +7,18 @@ import ssl
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-import attrs
 import trio
-from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from ..errors import RemoteWireError
+from ._handshakes import PORTS, Address, Refused, handshakes_of
 from ._line import Line
-from ._shared_stream import READ, drop
-from ._trio_websocket import TrioTransport
+from ._shared_stream import drop
+from ._transport import Transport
 
 __all__ = ["Address", "check_headers", "open_client_transport", "parse_url", "shown"]
 
-_PORTS = {"ws": 80, "wss": 443}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = {"host", "connection", "upgrade"}
-
-
-@attrs.frozen
-class Address:
-    """Where a WebSocket URL leads."""
-
-    host: str
-    port: int
-    resource: str
-    secure: bool
-
-    @property
-    def authority(self) -> str:
-        """The host, with the port unless it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = _PORTS["wss" if self.secure else "ws"]
-        return host if self.port == usual else f"{host}:{self.port}"
 
 
 def shown(url: str) -> str:
@@ -66,7 +47,7 @@ def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
         port = parts.port
     except ValueError as error:
         raise ValueError(f"url {said}: {error}") from None
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in PORTS or not parts.hostname or port == 0:
         raise ValueError(f"url {said} must look like ws://host:8765/path or wss://host/path")
     if "@" in parts.netloc:
         # Not shown: it has a password in it.
@@ -82,7 +63,7 @@ def parse_url(url: str, ssl_context: ssl.SSLContext | None = None) -> Address:
     except UnicodeError as error:
         raise ValueError(f"url {said}: the host {parts.hostname!r} is no name: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Address(parts.hostname, port or _PORTS[parts.scheme], resource, secure)
+    return Address(parts.hostname, port or PORTS[parts.scheme], resource, secure)
 
 
 def check_headers(headers: Mapping[str, str] | None) -> list[tuple[bytes, bytes]]:
@@ -124,7 +105,8 @@ async def open_client_transport(
     ssl_context: ssl.SSLContext | None = None,
     subprotocols: Sequence[str] = (),
     max_message_size: int = 1_048_576,
-) -> TrioTransport:
+    transport: str = "trio-websocket",
+) -> Transport:
     """Open a WebSocket connection, and return it when the server has accepted.
 
     A checkpoint; takes any time, so bound it.  Cancelled or failed, it leaves nothing behind.
@@ -138,33 +120,24 @@ async def open_client_transport(
         ssl_context: for `wss://`; None means one with the system's trust store.
         subprotocols: to offer.
         max_message_size: in bytes; a longer message closes the connection with 1009.
+        transport: what carries it, as for `handshakes_of`.
 
     Raises:
+        ImportError: `transport` is an extra that is not installed.
         OSError: there is no connection, or TLS failed (`ssl.SSLError` is one).
         RemoteWireError: the server answered, but did not accept.
         TypeError: an argument is of a wrong type.
-        ValueError: the URL or a header is not allowed.
+        ValueError: the URL, a header or `transport` is not allowed.
     """
+    handshakes = handshakes_of(transport)
     address = parse_url(url, ssl_context)
     extra = check_headers(headers)
     stream = await _connect(address, ssl_context)
     line = Line(stream, nursery)
 
-    async def wrap(reader_nursery: trio.Nursery) -> WebSocketConnection:
-        return await wrap_client_stream(
-            reader_nursery,
-            line.stream,  # type: ignore[arg-type] # any stream will do
-            address.authority,
-            address.resource,
-            subprotocols=subprotocols,
-            extra_headers=extra,
-            max_message_size=max_message_size,
-            receive_buffer_size=READ,
-        )
-
     try:
-        connection = await line.shake_hands(wrap)
-    except ConnectionRejected as refusal:
+        opened = await handshakes.open_client(line, address, extra, subprotocols, max_message_size)
+    except Refused as refusal:
         await line.abort()  # noqa: ASYNC120
         raise RemoteWireError(_refusal(address, refusal)) from None
     except Exception as error:
@@ -181,7 +154,7 @@ async def open_client_transport(
         await line.abort()  # noqa: ASYNC102
         raise
     nursery.start_soon(line.limit_reader)
-    return TrioTransport(connection, line, tuple(subprotocols), max_message_size)
+    return opened
 
 
 async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
@@ -210,9 +183,9 @@ async def _connect(address: Address, ssl_context: ssl.SSLContext | None) -> trio
     return stream
 
 
-def _refusal(address: Address, refusal: ConnectionRejected) -> str:
+def _refusal(address: Address, refusal: Refused) -> str:
     text = f"{address.authority}{address.resource.partition('?')[0]} refused the connection: "
-    text += f"HTTP status {refusal.status_code}"
-    body = (refusal.body or b"")[:200].decode("utf-8", "replace")
+    text += f"HTTP status {refusal.status}"
+    body = refusal.body[:200].decode("utf-8", "replace")
     body = " ".join("".join(c if c.isprintable() else " " for c in body).split())
     return f"{text}, {body!r}" if body else text

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
-import trio
-from trio_websocket import ConnectionClosed, WebSocketRequest, wrap_server_stream
 
+from ._handshakes import Refuse, handshakes_of
 from ._line import Line
-from ._shared_stream import READ
-from ._trio_websocket import TrioTransport
+from ._transport import LinkClosed, Transport
 
 __all__ = ["Headers", "IncomingConnection", "receive_request", "reject"]
 
@@ -57,13 +55,13 @@ class IncomingConnection:
     offers: tuple[str, ...]
     """The subprotocols that the client offers."""
 
-    transport: TrioTransport = attrs.field(repr=False)
+    transport: Transport = attrs.field(repr=False)
     """What is behind it; for the proxies."""
 
 
 async def receive_request(
-    line: Line, max_message_size: int
-) -> tuple[IncomingConnection, WebSocketRequest]:
+    line: Line, max_message_size: int, transport: str = "trio-websocket"
+) -> tuple[IncomingConnection, Refuse]:
     """Wait for the request of a client that has connected.
 
     A checkpoint; takes any time, so bound it.  In any case the line has to be aborted in the end.
@@ -71,6 +69,7 @@ async def receive_request(
     Args:
         line: the connection.
         max_message_size: in bytes; a longer message will close the connection with 1009.
+        transport: what is to carry it, as for `handshakes_of`.
 
     Returns:
         What to show to others, and what to answer with if it is to be rejected.
@@ -78,23 +77,15 @@ async def receive_request(
     Raises:
         LinkClosed: the client has gone, or has sent something else.
     """
-
-    async def wrap(nursery: trio.Nursery) -> WebSocketRequest:
-        return await wrap_server_stream(
-            nursery, line.stream, max_message_size=max_message_size, receive_buffer_size=READ
-        )
-
-    request = await line.shake_hands(wrap)
-    offers = request.proposed_subprotocols
-    transport = TrioTransport(request, line, max_message_size=max_message_size)
+    asked = await handshakes_of(transport).hear_client(line, max_message_size)
     incoming = IncomingConnection(
-        request.path, Headers(request.headers), line.stream.peer, offers, transport
+        asked.path, Headers(asked.headers), line.stream.peer, asked.offers, asked.transport
     )
-    return incoming, request
+    return incoming, asked.refuse
 
 
 async def reject(
-    line: Line, request: WebSocketRequest, status: int, reason: str, challenge: str | None = None
+    line: Line, refuse: Refuse, status: int, reason: str, challenge: str | None = None
 ) -> None:
     """Answer a request with an HTTP status, and let the client close the connection.
 
@@ -102,7 +93,7 @@ async def reject(
 
     Args:
         line: the connection.
-        request: as `receive_request` has returned it.
+        refuse: as `receive_request` has returned it.
         status: the HTTP status.
         reason: told to the client.
         challenge: for 401, how it could do better.
@@ -111,7 +102,7 @@ async def reject(
     if challenge is not None:
         headers.append((b"WWW-Authenticate", challenge.encode()))
     try:
-        await request.reject(status, extra_headers=headers, body=reason.encode() + b"\n")
-    except ConnectionClosed:
+        await refuse(status, headers, reason.encode() + b"\n")
+    except LinkClosed:
         return
     await line.hang_up()

@@ -1,4 +1,4 @@
-"""What is under a trio-websocket connection of ours: its stream, and the task that reads it."""
+"""What is under a connection of ours: its stream, and the task that reads it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LINGER = 10.0
 
 
 class Line:
-    """Runs trio-websocket's reader task so that it harms nobody, and outlives a cancellation.
+    """Runs a reader task so that it harms nobody, and outlives a cancellation.
 
-    Three things about that task: it raises whatever the peer's bytes provoke in the libraries
-    below it, which would bring down its nursery; nobody hears of its end who waits for the opening
-    handshake; and without it there is no closing handshake, so it must not be cancelled with the
-    task that is about to close.
+    Three things about that task, which is trio-websocket's or ours: it raises whatever the peer's
+    bytes provoke in the libraries below it, which would bring down its nursery; nobody hears of its
+    end who waits for the opening handshake; and without it there is no closing handshake, so it
+    must not be cancelled with the task that is about to close.
 
     Args:
         stream: what to read from and write to; this object owns it.
@@ -44,7 +44,7 @@ class Line:
         self._shaking: trio.CancelScope | None = None
 
     async def shake_hands(self, wrap: Callable[[trio.Nursery], Awaitable[T]]) -> T:
-        """Call trio-websocket's `wrap` until it returns, or the connection ends.
+        """Call `wrap`, which does the opening handshake, until it returns or the connection ends.
 
         A checkpoint; takes any time.  Whatever it raises, `abort` has to follow.
 
@@ -53,7 +53,9 @@ class Line:
 
         Raises:
             LinkClosed: the connection has ended, or the peer talks nonsense.
-            trio_websocket.HandshakeError: the server has answered that it refuses.
+            trio_websocket.HandshakeError: the reader is trio-websocket's, and the server has
+                answered that it refuses.
+            Exception: whatever `wrap` has raised.
         """
         with trio.CancelScope() as self._shaking:
             result = await wrap(cast("trio.Nursery", self))  # it calls start_soon, and no more
@@ -68,7 +70,7 @@ class Line:
         raise LinkClosed(reason=text) from self.crash
 
     def start_soon(self, reader: Callable[..., Awaitable[Any]], *args: object) -> None:
-        """Start the reader task: the one thing that trio-websocket asks of a nursery."""
+        """Start the reader task: the one thing that `wrap` asks of a nursery."""
         self._nursery.start_soon(self._read, reader, *args, name=f"reader of {self.stream.peer}")
 
     async def _read(self, reader: Callable[..., Awaitable[Any]], *args: object) -> None:

@@ -16,6 +16,7 @@ from .._checks import check_async, check_settings
 from .._open_runner import open_runner
 from .._worker import Worker
 from ..abc import Authenticator
+from ._handshakes import TransportName, handshakes_of
 from ._incoming import IncomingConnection, receive_request, reject
 from ._line import Line
 from ._listener import check_port
@@ -65,6 +66,7 @@ async def serve_proxies(
     cancel_grace: float = 5.0,
     job_grace: float = 1.0,
     backlog: int | None = None,
+    transport: TransportName = "trio-websocket",
     task_status: trio.TaskStatus[ProxyListener] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Serve proxies over WebSockets until cancelled.
@@ -93,16 +95,19 @@ async def serve_proxies(
         cancel_grace: seconds that clean-ups may take after a cancel.
         job_grace: seconds a requester that leaves waits for its job's handler to exit.
         backlog: how many connections may wait to be accepted; None lets trio choose.
+        transport: the library that carries the connections; `"websockets"` is an extra.
         task_status: told a `ProxyListener` when clients can connect.
 
     Raises:
+        ImportError: `transport` is an extra that is not installed.
         OSError: the address cannot be had.
         TypeError: an argument is of the wrong type.
-        ValueError: a number is impossible; or anybody could connect and `allow_unauthenticated` is
-            not set.
+        ValueError: a number or `transport` is impossible; or anybody could connect and
+            `allow_unauthenticated` is not set.
     """
     check_async(build, "build")
     check_port(port)
+    handshakes_of(transport)
     if authenticate is not None:
         check_async(authenticate, "authenticate")
     elif not allow_unauthenticated and not is_loopback(host):
@@ -122,6 +127,7 @@ async def serve_proxies(
         handshake_timeout=handshake_timeout,
         max_message_size=max_message_size,
         runner_settings=grace,
+        transport=transport,
     )
     listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=backlog)
     addresses = [each.socket.getsockname() for each in listeners]
@@ -145,6 +151,7 @@ class _Server:
     handshake_timeout: float
     max_message_size: int
     runner_settings: Mapping[str, float]
+    transport: TransportName
     connections: int = 0
     turned_away: int = 0
 
@@ -186,7 +193,7 @@ class _Server:
     async def _admit(self, line: Line, full: bool) -> IncomingConnection | None:
         """Return the connection of a client that may connect."""
         try:
-            incoming, request = await receive_request(line, self.max_message_size)
+            incoming, refuse = await receive_request(line, self.max_message_size, self.transport)
         except LinkClosed as end:
             logger.info("dropped %s: no WebSocket handshake: %s", line.stream.peer, end.reason)
             return None
@@ -195,7 +202,7 @@ class _Server:
             return incoming
         logger.info("refused %s: HTTP status %d, %s", incoming.remote, status, reason)
         with trio.move_on_after(PARTING):
-            await reject(line, request, status, reason, CHALLENGE if status == 401 else None)
+            await reject(line, refuse, status, reason, CHALLENGE if status == 401 else None)
         return None
 
     async def _judge(self, incoming: IncomingConnection) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from ..errors import RemoteWireError
 from ..messages import BusMessage
 from ._anteroom import Anteroom
 from ._dial import check_headers, open_client_transport, parse_url, shown
+from ._handshakes import TransportName, handshakes_of
 from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
@@ -55,6 +56,7 @@ class WebSocketProxyClient(WebSocketProxy):
         reconnect: Backoff | None = Backoff(),  # noqa: B008 - frozen
         heartbeat: float = HEARTBEAT,
         handshake_timeout: float = HANDSHAKE_SECONDS,
+        transport: TransportName = "trio-websocket",
         bus: None = None,
     ) -> None:
         """Make a proxy; add it to a runner like any worker.
@@ -78,11 +80,13 @@ class WebSocketProxyClient(WebSocketProxy):
             heartbeat: seconds after which a silent peer is asked whether it is there, and which it
                 has to answer.
             handshake_timeout: seconds that connecting may take.
+            transport: the library that carries the connection; `"websockets"` is an extra.
             bus: not to be passed: a proxy gets its bus from the runner it is added to.
 
         Raises:
+            ImportError: `transport` is an extra that is not installed.
             TypeError: an argument is of the wrong type.
-            ValueError: a name, the URL, a header or a number of seconds is impossible.
+            ValueError: a name, the URL, a header, `transport` or a number of seconds is impossible.
         """
         refuse_bus(bus, type(self))
         check_dialect(dialect, ("pipecat",))
@@ -98,6 +102,8 @@ class WebSocketProxyClient(WebSocketProxy):
         check_settings({"handshake_timeout": handshake_timeout})
         parse_url(url, ssl_context)
         check_headers(headers)
+        handshakes_of(transport)
+        self._carrier: TransportName = transport
         self._url = url
         self._headers = dict(headers or {})
         self._ssl_context = ssl_context
@@ -180,6 +186,7 @@ class WebSocketProxyClient(WebSocketProxy):
                 subprotocols=(),
                 max_message_size=self._message_size,
                 nursery=nursery,
+                transport=self._carrier,
             )
         seconds = self._handshake_timeout
         raise RemoteWireError(f"no answer to the handshake with {shown(self._url)} for {seconds} s")
