@@ -172,7 +172,7 @@ def curves() -> tuple[Curve, Curve]:
             "Beside busy neighbours a system message waits for its pass of the scheduler",
             "busy neighbours",
             "system latency",
-            "sent_p50",
+            "system_p50",
             {side: [point for point in line if point[0]] for side, line in crowd_lines()[1].items()},
         ),
     )  # fmt: skip

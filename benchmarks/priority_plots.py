@@ -240,14 +240,11 @@ def draw_backlog(document: Mapping[str, Any]) -> Any:
     ax.set_xscale("symlog", linthresh=1_000, linscale=0.6)
     ax.set_xticks([0, 1_000, 10_000, 100_000, 1_000_000])
     ax.set_xlim(-120, 1_600_000)
-    idle = spread_of(samples, "ours backlog 0", "p50")
-    if idle:
-        ax.annotate(
-            "nothing queued: an idle loop wakes\nup to 1 ms late for what is due",
-            (0, idle[0]), xytext=(14, 22), textcoords="offset points", fontsize=8.5, color=GREY,
-            arrowprops={"arrowstyle": "-", "color": GREY},
-        )  # fmt: skip
-    finish(ax, "data messages queued when it is due (log scale)", "system latency (log scale)")
+    across = (
+        "data messages queued when it is due (log scale)\n"
+        "(at 0 the loop is idle, and wakes up to 1 ms late for what is due)"
+    )
+    finish(ax, across, "system latency (log scale)")
     ax.set_title("How long a system message waits behind a backlog", loc="left", pad=10)
     return figure
 
@@ -264,14 +261,14 @@ def draw_crowd(document: Mapping[str, Any]) -> Any:
     ]
     if passes:
         ax.plot(
-            [size for size, _ in passes], [2 * each for _, each in passes], ":", color=GREY, linewidth=1.5,
-            label="two passes of the scheduler",
+            [size for size, _ in passes], [each for _, each in passes], ":", color=GREY, linewidth=1.5,
+            label="one pass of trio's scheduler",
         )  # fmt: skip
     for side, sizes in CROWDS.items():
         points = [
             (size, found)
             for size in sizes
-            if (found := spread_of(samples, f"crowd {side} {size}", "sent_p50", "sent_p99"))
+            if (found := spread_of(samples, f"crowd {side} {size}", "system_p50", "system_p99"))
         ]
         line(ax, side, points)
     ax.set_xscale("symlog", linthresh=10, linscale=0.6)
@@ -280,7 +277,7 @@ def draw_crowd(document: Mapping[str, Any]) -> Any:
     finish(
         ax,
         "other workers that are busy all the time (log scale)",
-        "from send to handler (log scale;\nband: median to 99th percentile)",
+        "system latency (log scale;\nband: median to 99th percentile)",
     )
     ax.set_title("How long a system message waits beside busy neighbours", loc="left", pad=10)
     return figure

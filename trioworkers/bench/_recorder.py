@@ -125,6 +125,12 @@ class RecordingBus(LocalBus):
         self.stamps[id(message)] = perf_counter()
         super().send_nowait_as(sender, message)
 
+    def close(self, runner_name: str) -> None:
+        """Forget the messages that were never handled, of which a cancelled send leaves one."""
+        super().close(runner_name)
+        self.stamps.clear()
+        self.due.clear()
+
 
 class Recorder(Instrument):
     """Takes the latencies of some workers on a `RecordingBus`."""
