@@ -327,8 +327,8 @@ def cancels(first: object, *jobs: object) -> bytes:
 
 def credit(data: tuple[int, int, int], rest: tuple[int, int, int], *, cancels: int = 0) -> bytes:
     """Return a frame of credit."""
-    lanes = tuple(chunks.LaneCredit(*each) for each in (data, rest, rest))
-    return chunks.write_credit(chunks.Credit(lanes, cancels))
+    others = chunks.LaneCredit(*rest)
+    return chunks.write_credit(chunks.Credit((chunks.LaneCredit(*data), others, others), cancels))
 
 
 def unit(number: int, length: int, offset: int, size: int) -> bytes:

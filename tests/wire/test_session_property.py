@@ -17,11 +17,12 @@ from trioworkers.wire.session import Broken
 
 WHO = st.integers(0, 1)
 LANE = st.sampled_from(list(Lane))
+KEEPING = [(True, True)] * 3 + [(True, False), (False, True), (False, False)]
 LINK_LIMITS = st.builds(
     LinkLimits,
-    message_size=st.sampled_from([1, 40, 600]) | st.integers(1, 600),
-    window=st.just(64) | st.integers(64, 500),
-    messages=st.just(1) | st.integers(1, 6),
+    message_size=st.sampled_from([700, 40, 1]) | st.integers(1, 700),
+    window=st.sampled_from([500, 64]) | st.integers(64, 500),
+    messages=st.sampled_from([20, 6, 3, 2, 1]),
     heartbeat=st.just(1000),
 )
 
@@ -29,9 +30,7 @@ LINK_LIMITS = st.builds(
 class Links(RuleBasedStateMachine):
     """Two sides; and a network that delays, cuts and loses, and processes that start again."""
 
-    @initialize(
-        keeping=st.tuples(st.booleans(), st.booleans()), limits=st.tuples(*[LINK_LIMITS] * 2)
-    )
+    @initialize(keeping=st.sampled_from(KEEPING), limits=st.tuples(*[LINK_LIMITS] * 2))
     def begin(self, keeping: tuple[bool, bool], limits: tuple[LinkLimits, LinkLimits]) -> None:
         self.sides = [
             Side(name, keeping=keeping[who], limits=limits[who])
@@ -44,6 +43,7 @@ class Links(RuleBasedStateMachine):
         self.cancelled: list[dict[str, int]] = [{}, {}]
         self.given_up: list[set[bytes]] = [set(), set()]
         self.heard: list[list[str]] = [[], []]
+        self.ever_heard: list[set[str]] = [set(), set()]
         self.count = 0
         self.links = 1
         self.restarts = 0
@@ -89,6 +89,7 @@ class Links(RuleBasedStateMachine):
                 assert arrived or body in [*self.given_up[1 - who], *other.refused, *other.lost]
                 assert event.job_id not in self.heard[who]
                 self.heard[who].append(event.job_id)
+                self.ever_heard[who].add(event.job_id)
 
     @rule(who=WHO)
     def ping(self, who: int) -> None:
@@ -194,7 +195,7 @@ class Links(RuleBasedStateMachine):
                 accounted = {*other.delivered, *side.lost, *side.refused, *self.given_up[who]}
                 for lane in Lane:
                     assert set(self.put[who, lane]) <= accounted
-                assert set(self.cancelled[who]) <= set(self.heard[1 - who])
+                assert set(self.cancelled[who]) <= self.ever_heard[1 - who]
             if not self.restarts and other.keeping:
                 assert not side.lost
 
