@@ -1,6 +1,7 @@
 # make demo     see it work
 # make test     the whole test suite, with 100 % branch coverage of the core
 # make check    static checks
+# make guard    whether something has become slow, against bare trio in the same process
 # make interop  the tests with programs of others, which it installs outside of .venv
 # make build    wheel and sdist, and the test suite against the installed wheel
 # make matrix   the wheel's test suite on every Python in PYTHONS
@@ -39,7 +40,7 @@ CODE := trioworkers tests $(wildcard examples benchmarks)
 # 114 and 128 do not see that a task status is handed on.
 NO_ASYNC := ASYNC9,ASYNC114,ASYNC124,ASYNC128
 
-.PHONY: demo test check interop build matrix lowest format venv clean
+.PHONY: demo test check guard interop build matrix lowest format venv clean
 
 demo: .venv/cli.stamp
 	$(BIN)/trioworkers demo
@@ -62,6 +63,9 @@ check: .venv/dev.stamp
 	$(BIN)/pyright --project tests/pyrightconfig.json
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes trioworkers --ignoreexternal # looks at the python on PATH
 	$(BIN)/python tests/check_promises.py
+
+guard: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.guard
 
 interop: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.peers.environments --yes

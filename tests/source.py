@@ -9,6 +9,8 @@ from pathlib import Path
 import attrs
 
 PACKAGE = "trioworkers"
+BENCHMARKS = "_benchmarks"
+"""What a wheel calls the folder `benchmarks`, which is beside the package and has rules of its own."""
 
 
 @attrs.frozen
@@ -33,6 +35,8 @@ def read_package() -> dict[str, Module]:
     modules = {}
     for path in sorted(root.rglob("*.py")):
         parts = list(path.relative_to(root).with_suffix("").parts)
+        if parts[0] == BENCHMARKS:
+            continue
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         text = path.read_text(encoding="utf-8")
