@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trioworkers import BusDataMessage, BusSystemMessage, Worker, handles, message, open_runner
+from trioworkers import (
+    BusCancelWorkerMessage,
+    BusDataMessage,
+    BusSystemMessage,
+    Worker,
+    handles,
+    message,
+    open_runner,
+)
 from trioworkers.bench import PriorityScenario, PrioritySettings, ScenarioError
 from trioworkers.bench._recorder import Recorder, RecordingBus
 from trioworkers.bench._scenario import record
@@ -278,7 +286,8 @@ async def cancel(backlog: int) -> dict[str, Any]:
             await runner.send(Note(target="target"))
         await trio.sleep(0.003)
         cancelled = time.perf_counter()
-        await runner.cancel_worker("target")
+        # `cancel_worker` would let others run first.
+        runner.send_nowait(BusCancelWorkerMessage(target="target"))
         await trio.sleep(0.1)
         await runner.cancel()
     return {"events": events(data, system, cancelled), "after": begun_after(data, cancelled)}
