@@ -218,6 +218,22 @@ def test_a_frame_that_is_cut_at_any_byte() -> None:
         pytest.fail("the frame is longer than that")
 
 
+def test_a_connection_whose_place_was_taken() -> None:
+    """PROXY-8: what comes or would leave over an older connection is left to the next one."""
+    left, right = pair(keeping=True)
+    old = left.session, right.session
+    left.put(Lane.DATA, b"on its way")
+    left.say(right)
+    left.put(Lane.DATA, b"waiting")
+    frame = right.coming.popleft()
+    reconnect(left, right)
+    assert old[0].next_frame(left.lanes, 0) == b""
+    (event,) = old[1].receive(frame, 0)
+    assert event == Broken("another connection has taken the place of this one")
+    settle(left, right)
+    assert right.arrived[Lane.DATA] == [b"on its way", b"waiting"]
+
+
 # Limits
 
 

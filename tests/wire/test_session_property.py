@@ -201,4 +201,4 @@ class Links(RuleBasedStateMachine):
 
 
 TestLinks = Links.TestCase
-TestLinks.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+TestLinks.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

@@ -140,6 +140,7 @@ class Session:
         "_heard",
         "_in",
         "_limits",
+        "_number",
         "_out",
         "_ping_due",
         "_pinged",
@@ -153,7 +154,7 @@ class Session:
     )
 
     def __init__(self, epoch: Epoch, limits: LinkLimits, now: float) -> None:
-        """Begin a connection; no other one of the same epoch may be in use any more.
+        """Begin a connection; others of the same epoch are over by that.
 
         Args:
             epoch: what is known from before.
@@ -163,6 +164,7 @@ class Session:
         self._epoch = epoch
         self._limits = limits
         self._greeting = epoch.greet(limits)
+        self._number = epoch.connections
         self.ours: Speaker = Speaker.SILENT
         self.theirs: Speaker = Speaker.SILENT
         self._in = tuple(Incoming(lane, epoch.had[lane], limits) for lane in Lane)
@@ -189,6 +191,11 @@ class Session:
         """Whether messages may go both ways."""
         return self.ours is self.theirs is Speaker.TALKING
 
+    @property
+    def _is_over(self) -> bool:
+        # What it had or sent now, the next one would not know.
+        return self._number != self._epoch.connections
+
     # What comes in
 
     def receive(self, frame: bytes, now: float) -> list[Event]:
@@ -201,6 +208,8 @@ class Session:
         self._pinged = False
         events: list[Event] = []
         try:
+            if self._is_over:
+                raise RemoteWireError("another connection has taken the place of this one")
             if len(frame) > self._limits.window + SLACK:
                 raise RemoteWireError(f"a frame of {len(frame)} bytes")
             for number, (kind, content) in enumerate(chunks.parse(frame)):
@@ -337,6 +346,8 @@ class Session:
     def next_frame(self, lanes: Lanes[Any], now: float) -> bytes:
         """Return what leaves now, and take it out of `lanes`; empty if there is nothing."""
         said: list[bytes] = []
+        if self._is_over:
+            return b""
         if self.ours is Speaker.SILENT:
             said.append(self._hello())
         if self.is_open:
