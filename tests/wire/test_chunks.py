@@ -80,20 +80,20 @@ written = st.one_of(
 
 @given(st.lists(written, max_size=5))
 def test_there_and_back(items: list[tuple[bytes, Kind, Any]]) -> None:
-    """PROXY-6: what is written is read, however many chunks a frame has."""
+    """S-PROXY-6: what is written is read, however many chunks a frame has."""
     frame = b"".join(written for written, _, _ in items)
     assert list(chunks.parse(frame)) == [(kind, content) for _, kind, content in items]
 
 
 @given(said, st.binary(max_size=50))
 def test_a_whole_message(meta: dict[str, Any], body: bytes) -> None:
-    """PROXY-6: meta and body are told apart."""
+    """S-PROXY-6: meta and body are told apart."""
     assert chunks.split_whole(chunks.whole(meta, body)) == (meta, body)
     assert chunks.split_whole(chunks.whole(None, body)) == ({}, body)
 
 
 def test_bytes() -> None:
-    """PROXY-6: the bytes are those that the documentation names."""
+    """S-PROXY-6: the bytes are those that the documentation names."""
     assert chunks.write_messages(Lane.DATA, 3, [b"a", b"bc"]).hex(" ") == (
         "03 00 00 00 18 00 00 00 00 00 00 00 00 03 00 00 00 02 00 00 00 01 00 00 00 02 61 62 63"
     )

@@ -28,7 +28,7 @@ from trioworkers.wire.session import (
 
 
 def test_both_say_hello_first() -> None:
-    """PROXY-6: the link opens with a hello of each, and nothing leaves before."""
+    """S-PROXY-6: the link opens with a hello of each, and nothing leaves before."""
     left, right = Side("left"), Side("right")
     left.put(Lane.DATA, b"early")
     hello = left.say(right)
@@ -43,7 +43,7 @@ def test_both_say_hello_first() -> None:
 
 
 def test_a_system_message_overtakes() -> None:
-    """PROXY-6: what waits in the system lane leaves before what waits in the data lane."""
+    """S-PROXY-6: what waits in the system lane leaves before what waits in the data lane."""
     left, right = pair()
     left.put(Lane.DATA, b"data")
     left.put(Lane.SYSTEM, b"system")
@@ -55,7 +55,7 @@ def test_a_system_message_overtakes() -> None:
 
 
 def test_a_stuck_receiver_stops_the_sender() -> None:
-    """PROXY-6: without deliveries no more leaves than there was credit for; cancels and pings do."""
+    """S-PROXY-6: without deliveries no more leaves than there was credit for; cancels and pings do."""
     left, right = pair()
     for n in range(100):
         left.put(Lane.DATA, b"%d" % n)
@@ -72,7 +72,7 @@ def test_a_stuck_receiver_stops_the_sender() -> None:
 
 
 def test_data_and_replies_take_turns() -> None:
-    """PROXY-6: neither of data and replies waits until the other has left."""
+    """S-PROXY-6: neither of data and replies waits until the other has left."""
     left, right = pair()
     for n in range(8):
         left.put(Lane.DATA, b"%d" % n * 50)
@@ -83,7 +83,7 @@ def test_data_and_replies_take_turns() -> None:
 
 
 def test_a_requester_gets_its_answer() -> None:
-    """PROXY-6: replies come through when no data is taken any more."""
+    """S-PROXY-6: replies come through when no data is taken any more."""
     left, right = pair()
     for _ in range(100):
         left.put(Lane.DATA, b"data")
@@ -94,7 +94,7 @@ def test_a_requester_gets_its_answer() -> None:
 
 
 def test_a_cancel_waits_for_its_request() -> None:
-    """PROXY-6: a cancel that overtakes its request is told behind it, once."""
+    """S-PROXY-6: a cancel that overtakes its request is told behind it, once."""
     left, right = pair()
     left.put(Lane.DATA, b"request")
     request = left.session.next_frame(left.lanes, 0)
@@ -109,7 +109,7 @@ def test_a_cancel_waits_for_its_request() -> None:
 
 
 def test_what_is_due() -> None:
-    """PROXY-6: a session says that there is something to say beside the lanes, and only then."""
+    """S-PROXY-6: a session says that there is something to say beside the lanes, and only then."""
     left, right = Side("left"), Side("right")
     assert left.session.due
     left.say(right)
@@ -134,7 +134,7 @@ def test_what_is_due() -> None:
 
 
 def test_many_cancels_take_many_frames() -> None:
-    """PROXY-6: cancels in great number do not make a frame larger than the other side takes."""
+    """S-PROXY-6: cancels in great number do not make a frame larger than the other side takes."""
     left, right = pair()
     told = [Cancelled(f"job-{n}", None, "left") for n in range(CANCELS + 1)]
     for each in told:
@@ -147,7 +147,7 @@ def test_many_cancels_take_many_frames() -> None:
 
 
 def test_a_large_message_goes_in_units() -> None:
-    """PROXY-6: never more than a window is on its way, and a system message gets in between."""
+    """S-PROXY-6: never more than a window is on its way, and a system message gets in between."""
     left, right = pair()
     large = bytes(range(250)) * 4
     left.put(Lane.DATA, large)
@@ -165,7 +165,7 @@ def test_a_large_message_goes_in_units() -> None:
 
 
 def test_a_message_waits_for_the_credit_it_needs() -> None:
-    """PROXY-6: what does not fit into the rest of a window waits whole, and so does what follows."""
+    """S-PROXY-6: what does not fit into the rest of a window waits whole, and so does what follows."""
     left, right = pair()
     bodies = [b"%d" % n * 90 for n in range(6)]
     for body in bodies:
@@ -192,7 +192,7 @@ def test_meta_crosses() -> None:
 
 
 def test_a_message_that_is_given_up_half_way() -> None:
-    """PROXY-6: the rest of a large message need not be sent, and the lane goes on behind it."""
+    """S-PROXY-6: the rest of a large message need not be sent, and the lane goes on behind it."""
     left, right = pair()
     left.put(Lane.DATA, b"x")
     left.put(Lane.DATA, bytes(900))
@@ -207,7 +207,7 @@ def test_a_message_that_is_given_up_half_way() -> None:
 
 
 def test_the_first_message_is_given_up() -> None:
-    """PROXY-6: what will not come has been taken if all before it has."""
+    """S-PROXY-6: what will not come has been taken if all before it has."""
     left, right = pair()
     left.put(Lane.DATA, bytes(900))
     left.say(right)
@@ -220,7 +220,7 @@ def test_the_first_message_is_given_up() -> None:
 
 
 def test_a_silent_peer_is_found() -> None:
-    """PROXY-6: a ping after one heartbeat, and after two the other side is given up."""
+    """S-PROXY-6: a ping after one heartbeat, and after two the other side is given up."""
     left, right = pair()
     assert left.session.check(9.9) == 10
     assert left.say(right, 9.9) == b""
@@ -239,7 +239,7 @@ def test_a_silent_peer_is_found() -> None:
 
 
 def test_a_goodbye_comes_last() -> None:
-    """PROXY-6: a close lets what waits leave, says why, and is the end of talking."""
+    """S-PROXY-6: a close lets what waits leave, says why, and is the end of talking."""
     left, right = pair()
     for n in range(20):
         left.put(Lane.DATA, b"%d" % n)
@@ -294,7 +294,7 @@ def test_a_peer_that_has_forgotten() -> None:
 
 
 def test_cancels_are_told_again() -> None:
-    """PROXY-6: a cancel that may have been lost with a connection is told over the next, once."""
+    """S-PROXY-6: a cancel that may have been lost with a connection is told over the next, once."""
     left, right = pair(keeping=True)
     told = [Cancelled(f"job-{n}", None, "left/worker") for n in range(3)]
     left.session.cancel(told[0])
@@ -464,7 +464,7 @@ def test_what_was_had_before_is_dropped() -> None:
 
 
 def test_a_goodbye_without_a_hello() -> None:
-    """PROXY-6: who does not want to talk may say so at once, and is not talked to."""
+    """S-PROXY-6: who does not want to talk may say so at once, and is not talked to."""
     left, right = Side("left"), Side("right")
     right.coming.append(goodbye(code=1008, reason="not you"))
     assert right.hear() == [Closed(1008, "not you")]
@@ -476,7 +476,7 @@ def test_a_goodbye_without_a_hello() -> None:
 
 
 def test_the_tables() -> None:
-    """PROXY-6: a hello comes first and once, and nothing comes after a goodbye."""
+    """S-PROXY-6: a hello comes first and once, and nothing comes after a goodbye."""
     assert set(TRANSITIONS) == set(Speaker)
     assert set(TRANSITIONS[Speaker.TALKING]) == set(Kind) - {Kind.HELLO}
     assert TRANSITIONS[Speaker.GONE] == {}

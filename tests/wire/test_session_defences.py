@@ -238,7 +238,7 @@ def test_a_connection_whose_place_was_taken() -> None:
 
 
 def test_the_smaller_limits_count() -> None:
-    """PROXY-6: of windows and numbers of messages, the smaller ones of both sides count."""
+    """S-PROXY-6: of windows and numbers of messages, the smaller ones of both sides count."""
     left = Side("left", limits=LinkLimits(message_size=10**6, window=10**6, messages=100))
     right = Side("right", limits=attrs.evolve(LIMITS, window=64, messages=3))
     settle(left, right)
@@ -260,7 +260,7 @@ def test_the_smaller_limits_count() -> None:
 
 @pytest.mark.parametrize("messages", [1, 2, 3])
 def test_the_smallest_window(messages: int) -> None:
-    """PROXY-6: with the smallest limits, everything still comes through, in both directions."""
+    """S-PROXY-6: with the smallest limits, everything still comes through, in both directions."""
     left, right = pair(limits=LinkLimits(message_size=1000, window=64, messages=messages))
     for side in (left, right):
         for lane in Lane:
@@ -383,7 +383,7 @@ def test_no_frame_is_larger_than_the_other_side_takes(
 
 
 def test_how_many_messages_a_frame_has() -> None:
-    """PROXY-6: the smallest of messages do not all leave at once."""
+    """S-PROXY-6: the smallest of messages do not all leave at once."""
     left, right = pair(limits=LinkLimits(messages=10**6))
     for _ in range(MESSAGES + 1):
         left.put(Lane.DATA, b"")
@@ -404,7 +404,7 @@ def test_texts_of_a_cancel_are_short(field: str) -> None:
 
 
 def test_the_longest_meta() -> None:
-    """PROXY-6: a meta may be as long as it may; what traces a message is left out beyond that."""
+    """S-PROXY-6: a meta may be as long as it may; what traces a message is left out beyond that."""
     left, right = pair(limits=LinkLimits(message_size=10))
     room = chunks.META - len(b'{"seconds":5.0,"trace":{"a":""}}')
     for size in (room, room + 1):
@@ -442,7 +442,7 @@ def test_cancels_that_were_not_told() -> None:
 
 
 def test_cancels_are_confirmed_in_time() -> None:
-    """PROXY-6: a peer that lives, but does not confirm cancels, is given up."""
+    """S-PROXY-6: a peer that lives, but does not confirm cancels, is given up."""
     left, right = pair()
     for number in range(2):
         left.session.cancel(Cancelled(f"job-{number}", None, "left"))
@@ -460,7 +460,7 @@ def test_cancels_are_confirmed_in_time() -> None:
 
 
 def test_a_close_lets_cancels_leave() -> None:
-    """PROXY-6: a goodbye comes behind all cancels, however many frames they take."""
+    """S-PROXY-6: a goodbye comes behind all cancels, however many frames they take."""
     left, right = pair()
     for number in range(3 * CANCELS):
         left.session.cancel(Cancelled(f"job-{number}", None, "left"))
@@ -483,7 +483,7 @@ def test_codes_that_are_none(code: object) -> None:
 
 
 def test_nobody_starves_who_asks_twice() -> None:
-    """PROXY-6: a frame in which nothing leaves does not cost a lane its turn."""
+    """S-PROXY-6: a frame in which nothing leaves does not cost a lane its turn."""
     left, right = pair(limits=LinkLimits(window=800, messages=10**6))
     for _ in range(20):
         left.put(Lane.DATA, bytes(100))
@@ -501,7 +501,7 @@ def test_nobody_starves_who_asks_twice() -> None:
 
 
 def test_what_is_due_of_what_has_begun() -> None:
-    """PROXY-6: what is in no lane any more, but has not left, is due as soon as it may leave."""
+    """S-PROXY-6: what is in no lane any more, but has not left, is due as soon as it may leave."""
     left, right = pair(keeping=True)
     left.put(Lane.DATA, bytes(900))
     left.say(right)
