@@ -36,30 +36,36 @@ Exits with 1 if a claim does not hold.  Not part of the test suite: a test must 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import attrs
 
-from trioworkers._cli.exits import Refusal
+from trioworkers._cli.exits import CRASHED, ENDED, WRONG_ARGUMENT, Refusal
+from trioworkers._cli.output import complain, emit
 from trioworkers.bench import PrioritySettings, ScenarioError
 
-from .command import as_text, chosen, ensure_peers, measured, peer_parser
+from .command import as_text, chosen, measured, peer_parser
 from .harness import Progress, measure, on_stderr
+from .peers.environments import PeerRefusedError
+from .plots import NoPlotError, check_path
 from .priority_parts import SUBJECT, subject
 from .priority_scenario import load_scenario
 from .priority_table import complete, fails, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from .claims import Samples
+    from .subjects import Subject
 
-__all__ = ["SUBJECT", "Settings", "fails", "main", "plot", "run", "table"]
+__all__ = ["SUBJECT", "Settings", "command", "fails", "main", "plot", "run", "table"]
 
 Settings = PrioritySettings
+
+ENDED_EARLY = "ended early: these are the rounds that were complete; Ctrl-C again cancels"
 
 # Measuring
 
@@ -99,7 +105,7 @@ def run(
     wanted = settings or PrioritySettings()
     what = subject(wanted, scenario)
     if peers:
-        ensure_peers(what, yes=yes)
+        make_environments(what, yes=yes)
     early = False
 
     def take() -> Samples:
@@ -122,6 +128,19 @@ def run(
         refuse_failed(document["samples"]["load ours"], scenario)
     document |= {"settings": attrs.asdict(wanted), "scenario": scenario}
     return document | {"early": True} if early else document
+
+
+def make_environments(what: Subject, *, yes: bool) -> None:
+    """Make the environments of the peers.
+
+    Raises:
+        Refusal: one is missing, and may not be made.
+    """
+    for peer in what.needed_peers().values():
+        try:
+            peer.ensure(yes=yes)
+        except PeerRefusedError as error:
+            raise Refusal(WRONG_ARGUMENT, f"{error}, or leave out --peers") from error
 
 
 def refuse_failed(reports: Sequence[Mapping[str, Any]], scenario: str) -> None:
@@ -151,6 +170,114 @@ def plot(document: Mapping[str, Any], path: Path) -> list[Path]:
     from .priority_plots import draw_all
 
     return draw_all(document, path)
+
+
+# The command of `trioworkers bench`, whose parameters are made of the settings
+
+
+OPTIONS: Mapping[str, tuple[Any, Any, str]] = {
+    "scenario": (str | None, None, "A scenario of your own, as module:scenario, instead of the built-in parts."),
+    "only": (str | None, None, f"Which parts, of {','.join(group.name for group in SUBJECT.groups)}."),
+    "peers": (bool, False, "Measure Pykka and Pipecat in turn with ours, in environments of their own."),
+    "yes": (bool, False, "Make these environments without asking: about 25 and 530 MB."),
+    "rounds": (int | None, None, "How many rounds; by default few, so that it takes less than a minute."),
+    "quick": (bool, False, "Measure less: a look, not a figure."),
+    "json": (Path | None, None, "Write machine, versions and samples to this file."),
+    "plot": (Path | None, None, "Draw it: a file that ends in .svg or .png; further pictures get its name and more."),
+}  # fmt: skip
+"""What the command takes beside the settings: type, default and help."""
+
+
+def command(**given: Any) -> int:
+    knobs = {name: given[name] for name in PrioritySettings.help() if name in given}
+    asked = {name: given.get(name, default) for name, (_, default, _) in OPTIONS.items()}
+    try:
+        settings = PrioritySettings(**knobs)
+        if asked["plot"] is not None:
+            check_path(asked["plot"])
+        if asked["json"] is not None and not asked["json"].parent.is_dir():
+            folder = str(asked["json"].parent)
+            raise Refusal(WRONG_ARGUMENT, f"--json: there is no folder {folder!r}")
+        document = run(
+            settings,
+            scenario=asked["scenario"],
+            peers=asked["peers"],
+            yes=asked["yes"],
+            quick=asked["quick"],
+            rounds=asked["rounds"],
+            only=parts_of(asked["only"]),
+            stopped=lambda: complain(ENDED_EARLY),
+        )
+    except (TypeError, ValueError, NoPlotError, ScenarioError) as error:
+        raise Refusal(WRONG_ARGUMENT, str(error)) from error
+    if asked["json"] is not None:
+        asked["json"].write_text(as_text(document), encoding="utf-8")
+    emit(table(document) + "\n")
+    if asked["plot"] is not None:
+        for path in plot(document, asked["plot"]):
+            emit(f"drawn: {path}\n")
+    reports = (report for each in document["samples"].values() for report in each)
+    return CRASHED if any("error" in report for report in reports) else ENDED
+
+
+def parts_of(only: str | None) -> list[str] | None:
+    """Return the parts that were named.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    if only is None:
+        return None
+    known = [group.name for group in SUBJECT.groups]
+    named = [name.strip() for name in only.split(",")]
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise ValueError(
+            f"there is no part {', '.join(map(repr, unknown))}: give some of {','.join(known)}"
+        )
+    return named
+
+
+def flag() -> Any:
+    """Return the type of an option without a value, as the parser of commands wants it."""
+    try:
+        from cyclopts import Parameter
+    except ImportError:  # the extra of the command line, which then is not there to parse
+        return bool
+    return Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+def describe_command() -> None:
+    """Give the command its parameters and its help: a parser reads both from the function."""
+    hints, texts = get_type_hints(PrioritySettings), PrioritySettings.help()
+    options = {
+        name: (flag() if hint is bool else hint, default, text)
+        for name, (hint, default, text) in OPTIONS.items()
+    }
+    every = options | {
+        field.name: (hints[field.name], field.default, sentence(texts[field.name]))
+        for field in attrs.fields(PrioritySettings)
+    }
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for name, (hint, default, _) in every.items()
+    ]
+    function: Any = command
+    function.__signature__ = inspect.Signature(parameters, return_annotation=int)
+    function.__annotations__ = {name: hint for name, (hint, _, _) in every.items()} | {
+        "return": int
+    }
+    first = (__doc__ or "").partition("\n")[0]
+    lines = [f"    {name}: {text}" for name, (_, _, text) in every.items()]
+    function.__doc__ = "\n".join([first, "", "Args:", *lines])
+
+
+def sentence(text: str) -> str:
+    """Write a text as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+describe_command()
 
 
 # The command line of this module
@@ -198,9 +325,9 @@ def main() -> int:
                 yes=arguments.yes,
                 quick=arguments.quick,
                 rounds=arguments.rounds,
-                only=arguments.only.split(",") if arguments.only else None,
+                only=parts_of(arguments.only),
             )
-        except (Refusal, ScenarioError) as error:
+        except (Refusal, ScenarioError, ValueError) as error:
             made.error(str(error))
     if arguments.json:
         arguments.json.write_text(as_text(document), encoding="utf-8")

@@ -74,6 +74,17 @@ async def test_priority() -> None:
     ]
 
 
+async def test_bench_my_worker() -> None:
+    """A worker of one's own is flooded and probed, and both lanes are told (S-MAIL-2)."""
+    lines = (await run("bench_my_worker")).splitlines()
+    lanes = [re.match(r"(\w+): (\d+) messages, p50 [\d.]+ ms, p99 ", line) for line in lines[:2]]
+    assert [(lane[1], int(lane[2]) > 0) for lane in lanes if lane] == [
+        ("system", True),
+        ("data", True),
+    ]
+    assert re.fullmatch(r"data: \d+ a second; starved for [\d.]+ ms", lines[2])
+
+
 class TestSupervisedTree:
     async def test_ctrl_c(self) -> None:
         """A till is restarted; one SIGINT ends the shop in order, with exit code 0 (S-RUN-2)."""
