@@ -41,7 +41,7 @@ class Cancelled:
 class Sent:
     """The sending half of a lane."""
 
-    __slots__ = ("again", "kept", "next", "unconfirmed")
+    __slots__ = ("again", "kept", "next", "repeated", "unconfirmed")
 
     def __init__(self) -> None:
         """Begin at the beginning."""
@@ -49,8 +49,9 @@ class Sent:
         # What was sent and not taken, if it is kept, and its bytes: see `has_room`.
         self.unconfirmed: deque[Any] = deque()
         self.kept: int = 0
-        # What of it is to be sent again.
+        # What of it is to be sent again, and how many messages were.
         self.again: deque[Any] = deque()
+        self.repeated: int = 0
 
     def has_room(self, limits: LinkLimits) -> bool:
         """Tell whether one more may be kept; what a peer gives credit for may be without bounds."""
@@ -202,16 +203,22 @@ class Epoch:
         self.connections += 1
         data, system, reply = (lane.next - 1 for lane in self.sent)
         sent = Place(data, system, reply, self.cancels_confirmed)
+        name = f"{self.name}.{self.connections}"
+        return Hello(VERSION, name, limits, sent, self.meeting, self.arrived(), self.keeping)
+
+    def arrived(self) -> Place:
+        """Return how far the other side has come."""
         data, system, reply = (lane.arrived for lane in self.had)
-        had = Place(data, system, reply, self.cancels_had)
-        return Hello(
-            VERSION,
-            f"{self.name}.{self.connections}",
-            limits,
-            sent,
-            self.meeting,
-            had,
-        )
+        return Place(data, system, reply, self.cancels_had)
+
+    def confirm_arrived(self, had: Place) -> None:
+        """Take note of how far this side has come, according to the other: that is not lost.
+
+        Raises:
+            RemoteWireError: so much was not sent.
+        """
+        for lane in Lane:
+            self.sent[lane].confirm(had.of(lane), lane)
 
     def begin(self, sent: Place) -> tuple[Any, ...]:
         """Begin with somebody else, who goes on behind `sent`; return what was lost with the other.

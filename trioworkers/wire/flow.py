@@ -360,6 +360,7 @@ class Outgoing:
         sent = self._sent
         if sent.again:
             sent.again.popleft()
+            sent.repeated += parcel is not ABANDONED
         else:
             lanes.take_from(self._lane)
         sent.next += 1

@@ -11,7 +11,7 @@ from attrs.validators import and_, instance_of, max_len, min_len, optional
 from ..errors import RemoteWireError
 from .chunks import Lane
 
-__all__ = ["VERSION", "Hello", "LinkLimits", "Place", "between"]
+__all__ = ["VERSION", "Hello", "LinkLimits", "Place", "between", "pick"]
 
 VERSION = 1
 
@@ -85,6 +85,7 @@ class Hello:
     `name` is that of this side of this connection, and unlike all others.  `sent` is how far it has
     come itself.  `meeting` is the connection over which it last met somebody it did not know, and
     `had` how far that one has come since: if both say the same meeting, they go on from there.
+    `keeps` says whether it will remember this meeting; where one side does not, there is none.
     """
 
     version: int = attrs.field(validator=between(1, 2**31))
@@ -93,6 +94,7 @@ class Hello:
     sent: Place
     meeting: str | None = attrs.field(validator=optional(and_(instance_of(str), max_len(260))))
     had: Place
+    keeps: bool = attrs.field(default=False, validator=instance_of(bool))
 
     @classmethod
     def read(cls, said: dict[str, Any]) -> Hello:
@@ -105,10 +107,11 @@ class Hello:
             return cls(
                 said["version"],
                 said["name"],
-                _pick(LinkLimits, said["limits"]),
-                _pick(Place, said["sent"]),
+                pick(LinkLimits, said["limits"]),
+                pick(Place, said["sent"]),
                 said["meeting"],
-                _pick(Place, said["had"]),
+                pick(Place, said["had"]),
+                said.get("keeps", False),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RemoteWireError(
@@ -124,5 +127,6 @@ class Hello:
         return " ".join(sorted((self.name, other.name)))
 
 
-def _pick(cls: Any, said: dict[str, Any]) -> Any:
+def pick(cls: Any, said: dict[str, Any]) -> Any:
+    """Return an object of an attrs class whose fields are all in a dict, among others."""
     return cls(**{field.name: said[field.name] for field in attrs.fields(cls)})

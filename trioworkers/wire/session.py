@@ -44,8 +44,9 @@ other side.  A request of which only a part has left is given up.
 gives the other side up.  Any frame is a sign of life; but who does not confirm cancels is given up,
 too.
 
-*Closing.*  `close` lets what is in the lanes leave, and cancels, then says GOODBYE.  After its own, a side takes
-no messages to send; after the other's, none can come.
+*Closing.*  `close` lets what is in the lanes leave, and cancels, then says GOODBYE, and in it how far
+the other side has come: what has arrived is not lost, even if that was not told before.  After its
+own, a side takes no messages to send; after the other's, none can come.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from . import chunks
 from .chunks import Credit, Kind, Lane, Messages, Unit
 from .epoch import Cancelled, Epoch
 from .flow import Arrived, Frame, Incoming, Outgoing
-from .hello import Hello, LinkLimits
+from .hello import Hello, LinkLimits, Place, pick
 from .lanes import Lanes
 
 __all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Opened", "Session", "Speaker"]
@@ -244,8 +245,8 @@ class Session:
             epoch.resume(hello.sent, hello.had)
         else:
             lost = epoch.begin(hello.sent)
-            # Where nothing is kept, there is nothing to go on with.
-            epoch.meeting = ours.meet(hello) if epoch.keeping else None
+            # Where one of both keeps nothing, there is nothing to go on with.
+            epoch.meeting = ours.meet(hello) if ours.keeps and hello.keeps else None
         self._cancels_told = epoch.cancels_confirmed
         events.append(Opened(resumed, lost))
 
@@ -293,6 +294,8 @@ class Session:
         code, reason = said.get("code"), said.get("reason")
         if type(code) is not int or not 1000 <= code <= 4999 or not isinstance(reason, str):
             raise RemoteWireError(f"a goodbye that cannot be read: {said!r:.200}")
+        if (had := said.get("had")) is not None:
+            self._epoch.confirm_arrived(_read_place(had))
         events.append(Closed(code, reason[:200]))
 
     # What goes out
@@ -389,7 +392,8 @@ class Session:
 
     def _goodbye(self, code: int, reason: str) -> bytes:
         self.ours = TRANSITIONS[self.ours][Kind.GOODBYE]
-        return chunks.write_json(Kind.GOODBYE, {"code": code, "reason": reason})
+        said = {"code": code, "reason": reason, "had": attrs.asdict(self._epoch.arrived())}
+        return chunks.write_json(Kind.GOODBYE, said)
 
     def _say_what_is_due(self, said: list[bytes], now: float) -> None:
         self._say_credit(said)
@@ -436,6 +440,13 @@ _ORDER = {
     Lane.DATA: (Lane.SYSTEM, Lane.DATA, Lane.REPLY),
     Lane.REPLY: (Lane.SYSTEM, Lane.REPLY, Lane.DATA),
 }
+
+
+def _read_place(said: Any) -> Place:
+    try:
+        return cast("Place", pick(Place, said))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteWireError(f"no numbers of messages ({error!r:.200}): {said!r:.200}") from None
 
 
 def _read_cancels(said: dict[str, Any]) -> tuple[int, list[Cancelled]]:

@@ -1,0 +1,83 @@
+"""The native dialect's session: how it ends for good, and who may go on with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.wire.sides import Side, pair, reconnect, settle
+from trioworkers.wire import chunks
+from trioworkers.wire.chunks import Kind, Lane
+from trioworkers.wire.session import Broken, Closed, Opened
+
+
+def kept(side: Side) -> list[bytes]:
+    """Return what a side would report as lost."""
+    return [parcel.frame for lane in side.epoch.sent for parcel in lane.forget()]
+
+
+def test_what_has_arrived_at_a_goodbye_is_not_lost() -> None:
+    """S-PROXY-8: a goodbye confirms what has arrived, told to be taken or not; the rest is lost."""
+    left, right = pair(keeping=True)
+    left.put(Lane.DATA, b"taken")
+    left.put(Lane.REPLY, b"arrived")
+    settle(left, right)
+    right.take(Lane.DATA)
+    right.session.close(1000, "done")
+    left.put(Lane.DATA, b"on its way")
+    left.session.next_frame(left.lanes, 0)
+    right.say(left)
+    assert left.hear()[-1] == Closed(1000, "done")
+    assert kept(left) == [b"on its way"]
+
+
+@pytest.mark.parametrize(
+    "had",
+    [
+        {"data": 1, "system": 0, "reply": 0, "cancels": 0},
+        {"data": -1, "system": 0, "reply": 0, "cancels": 0},
+        {"data": 0},
+        7,
+    ],
+)
+def test_a_goodbye_that_lies(had: object) -> None:
+    """S-PROXY-6: a goodbye that confirms what was not sent, or cannot be read, breaks the rules."""
+    left, _ = pair(keeping=True)
+    said = {"code": 1000, "reason": "", "had": had}
+    (broken,) = left.session.receive(chunks.write_json(Kind.GOODBYE, said), 0)
+    assert isinstance(broken, Broken)
+
+
+def test_a_goodbye_that_says_little() -> None:
+    """S-PROXY-6: a goodbye need not say what has arrived; then nothing is confirmed."""
+    left, right = pair(keeping=True)
+    left.put(Lane.DATA, b"unknown")
+    left.say(right)
+    goodbye = chunks.write_json(Kind.GOODBYE, {"code": 1000, "reason": ""})
+    assert left.session.receive(goodbye, 0) == [Closed(1000, "")]
+    assert kept(left) == [b"unknown"]
+
+
+@pytest.mark.parametrize(("one", "other"), [(True, False), (False, True), (False, False)])
+def test_where_one_side_keeps_nothing(one: bool, other: bool) -> None:
+    """S-PROXY-8: two sides go on only if both keep what they know; each learns that at once."""
+    left, right = Side("left", keeping=one), Side("right", keeping=other)
+    settle(left, right)
+    assert left.epoch.meeting is right.epoch.meeting is None
+    reconnect(left, right)
+    settle(left, right)
+    assert not [each for each in left.events if isinstance(each, Opened) and each.resumed]
+
+
+def test_how_many_messages_were_sent_again() -> None:
+    """S-PROXY-8: a side counts what it had to send more than once."""
+    left, right = pair(keeping=True)
+    for body in (b"one", b"two"):
+        left.put(Lane.DATA, body)
+    left.say(right)
+    reconnect(left, right)
+    settle(left, right, taking=True)
+    assert right.arrived[Lane.DATA] == [b"one", b"two"]
+    assert left.epoch.sent[Lane.DATA].repeated == 2
+    reconnect(left, right)
+    settle(left, right)
+    assert left.epoch.sent[Lane.DATA].repeated == 2
