@@ -38,8 +38,22 @@ def rounded(nanoseconds: int) -> int:
 
 def pack(seconds: Iterable[float]) -> str:
     """Write latencies as text, sorted: nanoseconds to three digits, and how often, if not once."""
-    counts = Counter(rounded(max(0, round(each * NANOSECONDS))) for each in seconds)
+    return written(Counter(rounded(max(0, round(each * NANOSECONDS))) for each in seconds))
+
+
+def written(counts: Counter[int]) -> str:
+    """Write nanoseconds and how often they occurred."""
     return " ".join(f"{key}x{n}" if n > 1 else str(key) for key, n in sorted(counts.items()))
+
+
+def merged(texts: Iterable[str]) -> str:
+    """Return what `pack` has written several times as one text."""
+    counts: Counter[int] = Counter()
+    for text in texts:
+        for item in text.split():
+            key, _, count = item.partition("x")
+            counts[int(key)] += int(count or 1)
+    return written(counts)
 
 
 def unpack(text: str) -> Iterator[tuple[float, int]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.latency import Meter, Share, due_times, pack, rounded, told, unpack
+from benchmarks.latency import Meter, Share, due_times, merged, pack, rounded, told, unpack
 
 seconds = st.floats(0, 3_600)
 
@@ -18,6 +18,13 @@ def test_what_is_packed_can_be_read(times: list[float]) -> None:
     assert len(found) == len(times)
     for value, time in zip(found, sorted(times), strict=True):
         assert value == pytest.approx(time, rel=0.006, abs=2e-9)
+
+
+@given(parts=st.lists(st.lists(seconds), max_size=5))
+def test_several_make_one(parts: list[list[float]]) -> None:
+    """What several runs have told is, merged, what one run would have told."""
+    together = pack(each for part in parts for each in part)
+    assert merged(pack(part) for part in parts) == together
 
 
 @given(number=st.integers(0, 10**15))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import sys
@@ -304,6 +305,18 @@ def test_completing_is_not_repeated_by_accident() -> None:
     assert priority.table(again) == priority.table(document)
 
 
+def test_rounds_are_added_up() -> None:
+    """The lanes are over all rounds, each round keeps its own percentiles, and room is saved."""
+    samples = {"load ours": [load_report([0.001], [0.01]), load_report([0.003], [0.03])]}
+    document = document_of(samples)
+    first, second = document["samples"]["load ours"]
+    assert "recorded" not in second
+    assert priority_table.lane_of(samples, "load ours", "system").count == 2
+    assert first["figures"]["p50"] == pytest.approx(0.001, rel=0.01)
+    assert second["figures"]["p50"] == pytest.approx(0.003, rel=0.01)
+    assert first["recorded"]["depths"]
+
+
 def test_nothing_measured() -> None:
     """A document without samples has a heading only, and no plot."""
     document = document_of({})
@@ -369,6 +382,57 @@ def test_the_load_is_described(knobs: dict[str, Any], text: str) -> None:
     assert text in priority_table.described({"settings": settings})
 
 
+# The command
+
+
+def test_the_command_has_every_knob() -> None:
+    """The command of `trioworkers bench` takes each setting, with its default and its sentence."""
+    parameters = inspect.signature(priority.command).parameters
+    for field in attrs.fields(PrioritySettings):
+        assert parameters[field.name].default == field.default
+    doc = priority.command.__doc__ or ""
+    for name, text in PrioritySettings.help().items():
+        assert f"{name}: {priority.sentence(text)}" in doc
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"capacity": 5}, "capacity 5 cannot hold"),
+        ({"probes": 0}, "probes is 0"),
+        ({"only": "load,x"}, "there is no part 'x': give some of load,flood"),
+        ({"plot": Path("a.txt")}, "a plot is a"),
+        ({"json": Path("no_such_folder/a.json")}, "there is no folder 'no_such_folder'"),
+        ({"scenario": "nothing"}, "'nothing' names no scenario"),
+    ],
+)
+def test_the_command_refuses(given: dict[str, Any], text: str) -> None:
+    """What cannot be measured is refused before anything runs."""
+    with pytest.raises(Refusal, match=text):
+        priority.command(**given)
+
+
+def test_peers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without their environments, and without leave to make them, peers are refused."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(Refusal, match=r"say --yes to let it be installed, or leave out --peers"):
+        priority.command(peers=True)
+
+
+@pytest.mark.usefixtures("fonts")
+def test_the_command_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command measures, shows the table, and writes the files that it was asked for."""
+    files = {"json": tmp_path / "p.json", "plot": tmp_path / "p.svg"}
+    knobs = {"backlog": 10, "probes": 10, "producers": 1}
+    assert priority.command(only="load", rounds=1, **files, **knobs) == 0
+    document = json.loads(files["json"].read_text(encoding="utf-8"))
+    output = capsys.readouterr().out
+    assert output.startswith(priority.table(document))
+    assert output.endswith(f"drawn: {tmp_path / 'p-depth.svg'}\n")
+    assert document["settings"]["backlog"] == 10
+
+
 # The command line of the module
 
 
@@ -422,16 +486,3 @@ def test_what_is_refused(
     with pytest.raises(SystemExit):
         command(monkeypatch, *arguments)
     assert text in capsys.readouterr().err
-
-
-def test_a_measurement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The command measures, keeps what it found, and shows it."""
-    kept = tmp_path / "kept.json"
-    knobs = ["--backlog", "10", "--probes", "10", "--producers", "1"]
-    assert command(monkeypatch, "--only", "load", "--rounds", "1", "--json", str(kept), *knobs) == 0
-    document = json.loads(kept.read_text(encoding="utf-8"))
-    assert capsys.readouterr().out.startswith(priority.table(document))
-    assert document["settings"]["backlog"] == 10
-    assert document["subject"] == "priority"
