@@ -6,6 +6,8 @@ a marker and a line style of its own too, so that a print without colours will d
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +88,7 @@ def draw_subject(subject: Subject, record: Mapping[str, Any], path: Path) -> Non
     check_path(path)
     for plot in subject.plots:
         if is_measured(plot, record["samples"]):
-            draw(plot, record, subject.titles, path)
+            draw(plot, subject, record, path)
             return
     message = f"nothing was measured that a plot of {subject.name!r} shows"
     raise NoPlotError(message)
@@ -99,15 +101,28 @@ def is_measured(plot: Curve | Dots, samples: Samples) -> bool:
     return any(values_of(samples, key, "p50") for _, key in plot.rows)
 
 
-def draw(
-    plot: Curve | Dots, record: Mapping[str, Any], titles: Mapping[str, str], path: Path
-) -> None:
+def runs_of(plot: Curve | Dots) -> list[str]:
+    """Return the keys of all runs that a plot shows."""
+    if isinstance(plot, Curve):
+        return [key for line in plot.lines.values() for _, key in line]
+    return [key for _, key in plot.rows]
+
+
+def digest(plot: Curve | Dots, record: Mapping[str, Any]) -> str:
+    """Return a word that says which figures a picture was drawn of; it stands in the picture's file."""
+    fields = (plot.field,) if isinstance(plot, Curve) else ("p50", "p99")
+    samples: Samples = record["samples"]
+    drawn = [(key, [values_of(samples, key, field) for field in fields]) for key in runs_of(plot)]
+    return hashlib.sha256(json.dumps([drawn, record["commit"]]).encode()).hexdigest()
+
+
+def draw(plot: Curve | Dots, subject: Subject, record: Mapping[str, Any], path: Path) -> None:
     """Draw one plot.
 
     Args:
         plot: what of it.
+        subject: whose it is.
         record: what was found.
-        titles: what each side is called.
         path: where the picture goes.
     """
     import matplotlib as mpl
@@ -120,13 +135,15 @@ def draw(
     with mpl.rc_context(settings):
         figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
         if isinstance(plot, Curve):
-            draw_curve(axes, plot, record["samples"], titles)
+            draw_curve(axes, plot, record["samples"], subject.titles)
         else:
-            draw_dots(axes, plot, record["samples"], record.get("sides", {}))
+            draw_dots(axes, plot, record["samples"], subject.run_sides)
         axes.set_title(plot.title, loc="left", pad=10)
         axes.spines[["top", "right"]].set_visible(False)
         figure.supxlabel(footnote(plot, record), x=0.01, ha="left", fontsize=7.5, color="#555555")
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        metadata: dict[str, Any] = {"Description": digest(plot, record)}
+        if path.suffix.lower() == ".svg":
+            metadata["Date"] = None  # the same file whenever it is drawn
         figure.savefig(path, dpi=150, metadata=metadata)
         plt.close(figure)
 
@@ -235,12 +252,7 @@ def wide_enough(axes: Any) -> None:
 def footnote(plot: Curve | Dots, record: Mapping[str, Any]) -> str:
     """Say what the figures depend on."""
     described = record["machine"]
-    keys = (
-        [key for line in plot.lines.values() for _, key in line]
-        if isinstance(plot, Curve)
-        else [key for _, key in plot.rows]
-    )
-    counts = {len(record["samples"][key]) for key in keys if key in record["samples"]}
+    counts = {len(record["samples"][key]) for key in runs_of(plot) if key in record["samples"]}
     least, most = min(counts), max(counts)
     counted = f"{least} to {most} rounds" if least < most else f"{most} rounds"
     counted = counted if most > 1 else "1 round"
@@ -255,4 +267,4 @@ def footnote(plot: Curve | Dots, record: Mapping[str, Any]) -> str:
     )
 
 
-__all__ = ["NoPlotError", "check_path", "draw", "draw_subject", "is_measured"]
+__all__ = ["NoPlotError", "check_path", "digest", "draw", "draw_subject", "is_measured"]

@@ -18,6 +18,18 @@ def test_the_tables_are_the_results() -> None:
     }
 
 
+def test_the_pictures_are_of_the_results() -> None:
+    """Every picture on the page was drawn of the results, and there are no others."""
+    paths = set()
+    for name in report.DRAWN:
+        for plot, path in report.pictured(name):
+            assert report.is_current(plot, report.measured(name), path), f"{path}: draw it again"
+            paths.add(path)
+    assert set(re.findall(r"plots/(\w+\.svg)", report.PAGE.read_text(encoding="utf-8"))) >= {
+        path.name for path in paths
+    }
+
+
 def test_a_table_that_is_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table is replaced whole, and the text around it stays."""
     monkeypatch.setattr(report, "shown", lambda name: f"new {name}")

@@ -123,9 +123,8 @@ def _commands(package: str) -> App:
     )
     for name, question in catalogue.QUESTIONS.items():
         made.command(_measurement(package, name), name=name, help=question)
-    priority = getattr(_module(package, "priority"), "command", None)
-    if priority is not None:
-        made.command(_needing_extra(priority), name="priority")
+    priority = _module(package, "priority")
+    made.command(_needing_extra(priority.command), name="priority")
     made.command(_comparison(package), name="compare")
     return made
 
@@ -143,6 +142,10 @@ def _measurement(package: str, name: str) -> Callable[..., int]:
 def _measure(package: str, name: str, options: Options) -> int:
     _check_extra()
     subject = _module(package, "catalogue").SUBJECTS[name]
+    if options.plot is not None and not subject.plots:
+        raise Refusal(WRONG_ARGUMENT, f"{name} has no plot: leave out --plot")
+    if options.peers and not subject.needed_peers():
+        raise Refusal(WRONG_ARGUMENT, f"{name} has no peers: leave out --peers")
     _check_files(package, options)
     if options.peers:
         _ensure_peers(package, subject.needed_peers().values(), yes=options.yes)
@@ -162,8 +165,13 @@ def _measure(package: str, name: str, options: Options) -> int:
 
 
 def _check_extra() -> None:
-    if any(importlib.util.find_spec(name) is None for name in _EXTRA):
-        raise Refusal(WRONG_ARGUMENT, _NO_EXTRA)
+    for name in _EXTRA:
+        try:
+            found = importlib.util.find_spec(name)
+        except ImportError:
+            found = None
+        if found is None:
+            raise Refusal(WRONG_ARGUMENT, _NO_EXTRA)
 
 
 def _needing_extra(command: Callable[..., Any]) -> Callable[..., Any]:

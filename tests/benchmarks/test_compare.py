@@ -1,0 +1,82 @@
+"""Before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.compare import NotARecordError, check_record, compare, doubts, verdict
+from tests.benchmarks.records import MACHINE, record, reports
+
+RATIOS = st.lists(st.floats(0.01, 100), min_size=1, max_size=30)
+
+
+@given(RATIOS, st.floats(0, 1))
+def test_worse_and_better_are_opposites(every: list[float], tolerance: float) -> None:
+    """What is worse one way round is not worse the other way round, and a wide tolerance forgives."""
+    swapped = [1 / each for each in every]
+    assert {verdict(every, tolerance), verdict(swapped, tolerance)} not in ({"worse"}, {"better"})
+    assert verdict(every, tolerance + 1000) == "same"
+
+
+@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=12))
+def test_the_same_is_the_same(values: list[float]) -> None:
+    """A record does not differ from itself."""
+    one = record({"ask": reports(*values, field="p50")})
+    (found,) = compare(one, one)
+    assert found.verdict == "same"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([10, 11, 12], [14, 15, 16], "worse"),
+        ([14, 15, 16], [10, 11, 12], "better"),
+        ([10, 11, 12], [11, 11, 12], "same"),
+        ([10, 11, 30], [12, 13, 12], "same"),  # above by the median, but not surely
+    ],
+)
+def test_verdicts(before: list[float], after: list[float], expected: str) -> None:
+    """A figure is worse if it is above by more than the tolerance, in nearly all pairs of rounds."""
+    old, new = record({"send": reports(*before)}), record({"send": reports(*after)})
+    assert [each.verdict for each in compare(old, new, 0.1)] == [expected]
+
+
+def test_peers_get_no_verdict() -> None:
+    """What others cost is shown, and decides nothing."""
+    old, new = record({"peer": reports(1)}, sides={"peer": "pipecat"}), record({"peer": reports(9)})
+    (found,) = compare(old, new)
+    assert found.verdict == "info"
+    assert found.row[-1] == "9x [9 - 9]"
+
+
+def test_what_is_no_cost() -> None:
+    """Counts, what is 0, and what failed or is in one file only are not compared."""
+    samples = {
+        "a": reports(3, field="left_min"),
+        "b": reports(0, field="bytes"),
+        "c": [{"error": "killed"}],
+        "d": reports(1),
+    }
+    assert not compare(record(samples), record({**samples, "d": []}))
+
+
+@pytest.mark.parametrize(
+    "found", [None, [], {}, {"samples": {}}, {"samples": {"a": 1}, "machine": {}}]
+)
+def test_what_is_no_record(found: Any) -> None:
+    """A file of something else is refused with a reason."""
+    with pytest.raises(NotARecordError, match=r"it"):
+        check_record(found)
+
+
+def test_doubts() -> None:
+    """Another machine, another speed and too few rounds are told."""
+    old, new = record({"send": reports(1)}), record({"send": reports(1)})
+    assert not doubts(old, new)
+    slow = record({"send": [{"figures": {"message": 1}, "spin": [0.01, 0.01]}]}, quick=True)
+    assert len(doubts(old, slow)) == 2
+    assert len(doubts(old, {**new, "machine": {**MACHINE, "cores": 64}})) == 1

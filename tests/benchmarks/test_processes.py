@@ -1,0 +1,127 @@
+"""Measured processes: real ones, with very little to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import harness
+from benchmarks.claims import Samples
+from benchmarks.harness import Group, Run, Side, Step, measure, run_once
+from benchmarks.subjects import MODULES, PEERS, TITLES
+from tests.cli.program import is_running, wait_until
+
+CASES: dict[str, dict[str, int | str]] = {
+    "send": {"count": 100, "others": 2},
+    "ask": {"count": 20},
+    "broadcast": {"receivers": 3, "count": 2},
+    "spawn": {"count": 5},
+    "memory": {"count": 50},
+    "cancel": {"children": 2, "leaves": 2},
+}
+FIGURES = {"send": "message", "ask": "p50", "memory": "bytes"}
+FEW = {"channels": ("send", "ask", "broadcast")}
+OWN = {
+    "send_bus": ("pipecat", {"count": 100, "others": 2}),
+    "system": ("ours", {"backlog": 10, "repetitions": 2}),
+    "jobs": ("ours", {"count": 50}),
+}
+
+
+def side(name: str) -> Side:
+    """Return a side, if it can run here."""
+    module = f"benchmarks.{MODULES[name]}"
+    if name not in PEERS:
+        return Side(TITLES[name], module)
+    if not PEERS[name].is_ready():
+        pytest.skip(f"{name} is not installed; `trioworkers bench ask --peers` installs it")
+    return Side(TITLES[name], module, str(PEERS[name].python))
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [(name, case) for name in MODULES for case in FEW.get(name, CASES)]
+)
+def test_every_side_measures(name: str, case: str) -> None:
+    """Every side's program measures each case that it has, in a process of its own."""
+    parameters = dict(CASES[case])
+    if name == "ours" and case == "ask":
+        parameters["form"] = "ask_dict"
+    report = run_once(side(name), case, parameters)
+    assert "error" not in report
+    if case != "memory":  # of so few it may be nothing
+        assert report["figures"][FIGURES.get(case, case)] > 0
+    assert report["versions"]
+    assert len(report["spin"]) == 2
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_cases_of_one_side(case: str) -> None:
+    """What only one side can do is measured too."""
+    name, parameters = OWN[case]
+    assert "error" not in run_once(side(name), case, parameters)
+
+
+def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """A failure is told, is an error in the samples, and the side is not tried again."""
+    steps: list[Step] = []
+    runs = (Run("a", "ours", "no_such_case"), Run("b", "ours", "spawn", {"count": 2}))
+    samples = measure(
+        [Group("g", 2, runs)],
+        {"ours": side("ours")},
+        quick=False,
+        rounds=None,
+        progress=steps.append,
+    )
+    assert "no_such_case" in samples["a"][0]["error"]
+    assert [len(samples[key]) for key in "ab"] == [1, 2]
+    assert "no_such_case" in capfd.readouterr().err
+    assert [step.number for step in steps] == [1, 2, 4]
+
+
+def test_an_interrupted_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a Ctrl-C the samples hold the complete rounds only."""
+
+    def progress(step: Step) -> None:
+        if step.number == 4:
+            raise KeyboardInterrupt
+
+    runs = tuple(Run(key, "ours", "spawn", {"count": 2}) for key in "ab")
+    samples: Samples = {}
+    with pytest.raises(KeyboardInterrupt):
+        measure(
+            [Group("g", 3, runs)],
+            {"ours": side("ours")},
+            quick=False,
+            rounds=None,
+            progress=progress,
+            into=samples,
+        )
+    assert [len(samples[key]) for key in "ab"] == [1, 1]
+
+
+STUBBORN = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_is_left_behind() -> None:
+    """What a measured process has started is killed with it."""
+    pids: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        with harness.started([sys.executable, "-c", STUBBORN], {}) as process:
+            assert process.stdout is not None
+            pids += [process.pid, int(process.stdout.readline())]
+            raise KeyboardInterrupt
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def test_a_peer_does_not_see_us(tmp_path: Path) -> None:
+    """A program of a peer runs without our package, and without our path."""
+    peer = Side("peer", "benchmarks.side", python=str(tmp_path / "python"))
+    assert peer.program[1:] == ("-P", str(harness.HERE / "alone.py"), "side")
+    assert "PYTHONPATH" not in harness.environment(peer)

@@ -1,0 +1,92 @@
+"""What can be measured, and how costs grow."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+from benchmarks import core
+from benchmarks.catalogue import QUESTIONS, SUBJECTS
+from benchmarks.claims import Samples
+from benchmarks.harness import Run
+from benchmarks.subjects import Curve, Dots, Subject, at_sizes, exponents_of
+from tests.benchmarks.records import reports
+
+EVERY = {**SUBJECTS, "core": core.SUBJECT}
+# The others are in environments that hold the peer.
+IMPORTABLE = {"ours", "limits", "channels"}
+
+
+def runs(subject: Subject) -> list[Run]:
+    """Return everything that a subject runs."""
+    return [run for group in subject.groups for run in group.runs]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_names_fit(name: str) -> None:
+    """Claims and plots are about runs that there are, each of a known side and with a key of its own."""
+    subject = EVERY[name]
+    keys = [run.key for run in runs(subject)]
+    assert len(keys) == len(set(keys))
+    assert {run.side for run in runs(subject)} <= subject.modules.keys() & subject.titles.keys()
+    named = {
+        figure.run for claim in subject.claims for figure in (claim.ours, claim.other) if figure
+    }
+    for plot in subject.plots:
+        lines = plot.lines.values() if isinstance(plot, Curve) else [plot.rows]
+        named.update(key for line in lines for _, key in line)
+    assert named <= set(keys)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_cases_take_their_parameters(name: str) -> None:
+    """Every run names a case of its side's program, and what that takes."""
+    subject = SUBJECTS[name]
+    for run in runs(subject) if subject.take is None else []:
+        if run.side in IMPORTABLE:
+            module: Any = importlib.import_module(f"benchmarks.{subject.modules[run.side]}")
+            inspect.signature(getattr(module, run.case)).bind(**{**run.parameters, **run.quick})
+
+
+def test_every_subject_says_what_it_answers() -> None:
+    """Each subject has a sentence for the list of commands."""
+    assert QUESTIONS.keys() == SUBJECTS.keys()
+    assert all(question.endswith((".", "?")) for question in QUESTIONS.values())
+
+
+def curve() -> tuple[Curve, list[Run]]:
+    """Return a curve with three sizes."""
+    made, line = at_sizes("send", "ours", {n: {"count": n} for n in (1, 10, 100)}, {10: "ten"})
+    return Curve("workers", "a title", "workers", "time", "message", {"ours": line}), made
+
+
+def test_sizes_have_keys() -> None:
+    """A run at a size is called after it, or what it is called elsewhere."""
+    _, made = curve()
+    assert [run.key for run in made] == ["ours send 1", "ten", "ours send 100"]
+
+
+def test_a_slope_in_the_table() -> None:
+    """The table has a line for each growth, with the median and the extremes of the rounds."""
+    plot, made = curve()
+    costs = {1: (1e-6, 1e-6, 1e-6), 10: (1e-5, 1e-6, 1e-4), 100: (1e-4, 1e-6, 1e-2)}
+    samples: Samples = {run.key: reports(*costs[int(run.parameters["count"])]) for run in made}
+    (line,) = Subject("a", [], plots=[plot]).lines(samples)
+    assert line.ratio == "n^1 [0 - 2]"
+    assert (line.ours, line.title) == ("1 us to 100 us", "time, 1 to 100 workers")
+
+
+def test_a_slope_without_points() -> None:
+    """What was measured at one size only has no slope, and no line."""
+    plot, made = curve()
+    assert not Subject("a", [], plots=[plot]).lines({made[0].key: reports(1)})
+    assert exponents_of([(1, [0.0]), (2, [0.0])]) == []
+
+
+def test_dots_are_no_growth() -> None:
+    """A plot of single figures adds nothing to the table."""
+    dots = Dots("ask", "a title", "time", rows=[("one", "a")])
+    assert not Subject("a", [], plots=[dots]).lines({"a": reports(1, field="p50")})
