@@ -20,7 +20,7 @@ LANE = st.sampled_from(list(Lane))
 KEEPING = [(True, True)] * 3 + [(True, False), (False, True), (False, False)]
 LINK_LIMITS = st.builds(
     LinkLimits,
-    message_size=st.sampled_from([700, 40, 1]) | st.integers(1, 700),
+    message_size=st.sampled_from([710, 710, 40]) | st.integers(1, 700),
     window=st.sampled_from([500, 64]) | st.integers(64, 500),
     messages=st.sampled_from([20, 6, 3, 2, 1]),
     heartbeat=st.just(1000),
@@ -47,13 +47,23 @@ class Links(RuleBasedStateMachine):
         self.count = 0
         self.links = 1
         self.restarts = 0
+        self.settle()
 
-    @rule(who=WHO, lane=LANE, size=st.integers(0, 300) | st.integers(0, 700), meta=st.booleans())
+    @rule(who=WHO, lane=LANE, size=st.integers(0, 40) | st.integers(0, 700), meta=st.booleans())
     def send(self, who: int, lane: Lane, size: int, meta: bool) -> None:
         self.count += 1
         body = b"%d:" % self.count + b"x" * size
         self.sides[who].put(lane, body, 5.0 if meta else inf)
         self.put[who, lane].append(body)
+
+    @rule(who=WHO, lane=LANE, count=st.integers(2, 5), size=st.integers(0, 20))
+    def burst(self, who: int, lane: Lane, count: int, size: int) -> None:
+        """Let several small messages leave and arrive."""
+        for _ in range(count):
+            self.send(who, lane, size, meta=False)
+        self.say(who)
+        while self.sides[1 - who].coming:
+            self.hear(1 - who)
 
     @rule(who=WHO, which=st.integers(0, 100))
     def cancel(self, who: int, which: int) -> None:
@@ -101,8 +111,8 @@ class Links(RuleBasedStateMachine):
     def take(self, who: int, lane: Lane) -> None:
         self.sides[who].take(lane)
 
-    @rule(first=WHO, late=st.integers(0, 3))
-    def cut(self, first: int, late: int) -> None:
+    @rule(first=WHO, late=st.integers(0, 3), again=st.sampled_from([True, True, False]))
+    def cut(self, first: int, late: int, again: bool) -> None:
         """Cut the connection: one side notices at once, the other one after some frames more."""
         self.sides[first].connect()
         for _ in range(late):
@@ -112,6 +122,10 @@ class Links(RuleBasedStateMachine):
         for who in (0, 1):
             if not self.sides[who].keeping:
                 self.cancelled[who].clear()
+        if again:
+            for who in (first, 1 - first, first, 1 - first):
+                self.say(who)
+                self.hear(1 - who)
 
     @rule(who=WHO)
     def restart(self, who: int) -> None:
