@@ -132,7 +132,9 @@ class Attacker:
                 code, payload = await self.frame()
                 if code == CLOSE:
                     closed = int.from_bytes(payload[:2], "big")
-                    await self.send(frame(payload[:2], CLOSE, mask=self.mask))
+                    # Unless another task of the attacker is still in the middle of something.
+                    with contextlib.suppress(trio.BusyResourceError):
+                        await self.send(frame(payload[:2], CLOSE, mask=self.mask))
                     break
         return closed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -154,6 +155,32 @@ async def test_who_does_not_receive_makes_the_peer_wait(text: bool) -> None:
                 assert [int((await server.receive())[-3:]) for _ in range(200)] == list(range(200))
 
 
+async def test_who_pumps_catches_up() -> None:
+    """S-PROXY-5: who begins to pump late is soon handed small messages as directly as others."""
+    total = 21 * 200
+    async with both() as (client, server), trio.open_nursery() as nursery:
+        assert isinstance(server, WebsocketsTransport)
+        got: list[bytes | str] = []
+        done = trio.Event()
+
+        def take(message: bytes | str) -> None:
+            got.append(message)
+            if len(got) == total:
+                done.set()
+
+        await client.send([b"%d" % n for n in range(200)])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(server._queue) == QUEUE
+        nursery.start_soon(server.pump, take)
+        with trio.fail_after(10):
+            for start in range(200, total, 200):
+                await client.send([b"%d" % n for n in range(start, start + 200)])
+            await done.wait()
+        assert got == [b"%d" % n for n in range(total)]
+        assert server._line.stream._sieve.left_alone < total / 2
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_came_before_the_end_is_received() -> None:
     """S-PROXY-9: the end of a connection is told behind the messages that came before it."""
     async with both() as (client, server):
@@ -227,6 +254,31 @@ async def test_requests_that_are_none(raw: bytes, status: bytes) -> None:
             await stream.send_all(raw)
             with trio.fail_after(5):
                 assert (await stream.receive_some())[9:12] == status
+
+
+@pytest.mark.parametrize("behind", [b"", frame(b"x" * 70_000)])
+async def test_a_client_that_says_more_than_its_request(behind: bytes) -> None:
+    """S-PROXY-10: one that hangs up at once, or is refused and goes on, gets its answer only."""
+
+    async def nobody(request: object) -> bool:
+        await trio.testing.wait_all_tasks_blocked()
+        return False
+
+    async with serving(transport="websockets", authenticate=nobody) as listener:
+        for _ in range(2):
+            async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
+                await stream.send_all(request())
+                if not behind:
+                    await stream.send_eof()
+                with trio.fail_after(5):
+                    answer = bytes(await stream.receive_some())
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        if behind:
+                            await stream.send_all(behind)
+                        while more := await stream.receive_some():
+                            answer += more
+                assert answer.startswith(b"HTTP/1.1 401 ")
+                assert answer.endswith(b"\r\n\r\ncredentials are needed\n")
 
 
 async def test_pings_that_are_cut_short() -> None:

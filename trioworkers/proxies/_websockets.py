@@ -286,10 +286,10 @@ class WebsocketsTransport(Transport):
     async def _write(self, said: list[bytes], frames: Sequence[bytes] = ()) -> None:
         stream = self._line.stream
         data = frames[0] if len(frames) == 1 and not said else b"".join((*said, *frames))
+        # If there is nothing, no pass of the loop is lost with it: the writer asks after each
+        # message that has left without it.
         if data or stream.unfinished:
             await stream.send_all(data)
-        else:
-            await trio.lowlevel.checkpoint()
         if SEND_EOF in said:
             self._hung_up = True
             await stream.send_eof()
@@ -306,7 +306,11 @@ class WebsocketsTransport(Transport):
             await self._handle(events)
             while True:
                 data = await self._line.stream.receive_some(READ)
-                if data:
+                if self._protocol.state is State.CONNECTING:
+                    # The request was refused, or is not accepted and its client says no more.
+                    if not data:
+                        return
+                elif data:
                     self._protocol.receive_data(bytes(data))
                 else:
                     self._protocol.receive_eof()
@@ -366,12 +370,14 @@ class WebsocketsTransport(Transport):
     async def _deliver(self, message: bytes | str) -> None:
         """Hand over a message, or put it into the queue when there is room."""
         while not self._over:
+            # What is in the queue comes first, and the queue is not filled again meanwhile: else it
+            # would never be empty, and each message take its longer way.
             if self._take is not None and not self._queue:
                 self._line.stream.returned += 1
                 if self._take(message):
                     await trio.lowlevel.checkpoint()
                 return
-            if len(self._queue) < QUEUE:
+            if self._take is None and len(self._queue) < QUEUE:
                 self._queue.append(message)
                 self._tell()
                 return

@@ -70,7 +70,11 @@ async def hear_client(line: Line, max_message_size: int) -> Asked:
         events = await _first_events(line.stream, protocol)
         request = events[0] if events else None
         if isinstance(request, Request):
-            response = _judged(protocol, request)
+            try:
+                response = _judged(protocol, request)
+            except Exception as error:
+                # Older versions raise about text that is no ASCII; nobody else is to hear of that.
+                raise LinkClosed(reason=_named(error)) from error
             if response.status_code == 101:
                 transport = WebsocketsTransport(
                     protocol, line, max_message_size, tuple(offers), response
