@@ -25,8 +25,13 @@ from . import proxy_side, side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal, TypeAlias
 
     from .side import Figures
+
+    TransportName: TypeAlias = Literal["trio-websocket", "websockets"]
+
+DISTRIBUTIONS = ["trio", "trio-websocket", "websockets", "wsproto"]
 
 
 @message
@@ -118,7 +123,7 @@ class Acme(Worker):
         return seconds
 
 
-def linked(measure: Callable[[Acme], Any]) -> Figures:
+def linked(measure: Callable[[Acme], Any], transport: TransportName) -> Figures:
     """Measure with a worker that is linked with the other process."""
 
     async def main(port: int) -> Figures:
@@ -130,6 +135,7 @@ def linked(measure: Callable[[Acme], Any]) -> Figures:
             remote_worker_name="assistant",
             serializer=JSONMessageSerializer(messages=[Tick]),
             active=True,
+            transport=transport,
         )
         async with open_runner(acme, proxy) as runner:
             await runner.registry.wait_ready("assistant")
@@ -137,11 +143,11 @@ def linked(measure: Callable[[Acme], Any]) -> Figures:
             await runner.cancel()
         return figures
 
-    with proxy_side.other_process() as port:
+    with proxy_side.other_process(transport) as port:
         return trio.run(main, port)
 
 
-def one_way(count: int, body: str) -> Figures:
+def one_way(count: int, body: str, transport: TransportName = "trio-websocket") -> Figures:
     """Send messages to a worker of the other process."""
     carried = proxy_side.body(body)
 
@@ -149,10 +155,10 @@ def one_way(count: int, body: str) -> Figures:
         await acme.timed_flood(max(1, count // proxy_side.WARM_UP), carried)
         return {"message": await acme.timed_flood(count, carried)}
 
-    return linked(measure)
+    return linked(measure, transport)
 
 
-def ask(count: int, body: str) -> Figures:
+def ask(count: int, body: str, transport: TransportName = "trio-websocket") -> Figures:
     """Ask a worker of the other process, one job at a time."""
     carried = proxy_side.body(body)
 
@@ -161,10 +167,10 @@ def ask(count: int, body: str) -> Figures:
             await acme.timed_ask(carried)
         return side.percentiles([await acme.timed_ask(carried) for _ in range(count)])
 
-    return linked(measure)
+    return linked(measure, transport)
 
 
-def serve() -> None:
+def serve(transport: TransportName) -> None:
     """Serve the worker that is talked to, until the input ends."""
 
     async def build(websocket: Any) -> list[Worker]:
@@ -179,7 +185,9 @@ def serve() -> None:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            listener = await nursery.start(partial(serve_proxies, build, "127.0.0.1", 0))
+            listener = await nursery.start(
+                partial(serve_proxies, build, "127.0.0.1", 0, transport=transport)
+            )
             proxy_side.tell_port(listener.port)
             await trio.to_thread.run_sync(sys.stdin.read)
             nursery.cancel_scope.cancel()
@@ -188,4 +196,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    proxy_side.main(serve, {"one_way": one_way, "ask": ask}, ["trio", "trio-websocket", "wsproto"])
+    proxy_side.main(serve, {"one_way": one_way, "ask": ask}, DISTRIBUTIONS)
