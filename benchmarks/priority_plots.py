@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .latency import NANOSECONDS
 from .plots import LOOKS, WORDS, Look, NoPlotError, check_path, in_unit
 from .priority_parts import BACKLOGS, CROWDS, TITLES
-from .priority_table import counts_of, described, median_of, sides_with
+from .priority_table import counts_of, depths_of, described, median_of, sides_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -335,8 +335,7 @@ def draw_depth(document: Mapping[str, Any]) -> Any:
     figure, axes = panels(1, 1, figsize=(7.6, 4.6))
     ax = axes[0][0]
     for side in sides_with(samples, "load"):
-        text = samples[f"load {side}"][0].get("recorded", {}).get("depths", "")
-        points = [tuple(float(each) for each in item.split(":")) for item in text.split()]
+        points = depths_of(samples, f"load {side}")
         if points:
             look = SIDES[side]
             ax.plot(

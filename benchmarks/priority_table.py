@@ -178,7 +178,19 @@ def described(document: Mapping[str, Any]) -> str:
 
 def lanes(samples: Samples) -> list[str]:
     """Return the table of latencies: a row for each side and lane, all rounds together."""
-    head = ("latency", "lane", "count", "p50", "p90", "p99", "p99.9", "max", "data/s", "starved")
+    head = (
+        "latency",
+        "lane",
+        "count",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+        "data/s",
+        "starved",
+        "deepest",
+    )
     rows: list[tuple[str, ...]] = [head]
     for side in sides_with(samples, "load"):
         key = f"load {side}"
@@ -188,11 +200,24 @@ def lanes(samples: Samples) -> list[str]:
         lost = f", {unhandled} not handled" if unhandled else ""
         rate, starved = (median_of(samples, key, name) for name in ("throughput", "starvation"))
         rows += [
-            (TITLES[side], f"system, from due{lost}", *cells(system), "", ""),
-            ("", "system, from send", *cells(sent), "", ""),
-            ("", "data", *cells(data), f"{rate or 0:,.0f}", in_time(starved or 0.0)),
+            (TITLES[side], f"system, from due{lost}", *cells(system), "", "", ""),
+            ("", "system, from send", *cells(sent), "", "", ""),
+            (
+                "", "data", *cells(data), f"{rate or 0:,.0f}", in_time(starved or 0.0),
+                f"{max((each for _, each, _ in depths_of(samples, key)), default=0):,}",
+            ),
         ]  # fmt: skip
     return aligned(rows)
+
+
+def depths_of(samples: Samples, key: str) -> list[tuple[float, int, int]]:
+    """Return how full the mailbox was in one round: seconds, data messages, system messages."""
+    for report in samples.get(key, ()):
+        text: str = report.get("recorded", {}).get("depths", "")
+        if text:
+            parts = (item.split(":") for item in text.split())
+            return [(float(at), int(data), int(system)) for at, data, system in parts]
+    return []
 
 
 def cells(report: LaneReport) -> tuple[str, ...]:
