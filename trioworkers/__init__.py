@@ -19,6 +19,7 @@ from ._jobs import Job as Job
 from ._mailbox import Overflow as Overflow
 from ._open_runner import open_runner as open_runner
 from ._registry import Registry as Registry
+from ._requests import trace_context as trace_context
 from ._runner import WorkerRunner as WorkerRunner
 from ._values import Backoff as Backoff
 from ._values import DeadLetter as DeadLetter
@@ -199,4 +200,5 @@ __all__ = [
     "message",
     "messages",
     "open_runner",
+    "trace_context",
 ]

@@ -13,6 +13,7 @@ from .messages import BusMessage
 
 __all__ = [
     "check_async",
+    "check_counts",
     "check_hook",
     "check_message",
     "check_names",
@@ -180,3 +181,17 @@ def _meant_hook(name: str, hooks: Collection[str]) -> str | None:
         return None
     alike = difflib.get_close_matches(name, hooks, n=1, cutoff=_ALIKE)
     return alike[0] if alike else _OFTEN_MEANT.get(name)
+
+
+def check_counts(counts: Mapping[str, object]) -> None:
+    """Check whole numbers, by name.
+
+    Raises:
+        TypeError: one is no int.
+        ValueError: one is less than 1.
+    """
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, not {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, and is {value!r}")

@@ -49,7 +49,7 @@ from .messages import (
     JobStatus,
 )
 
-__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder"]
+__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder", "trace_context"]
 
 _STREAM_MESSAGES: dict[JobEventType, Callable[..., BusMessage]] = {
     "stream_start": BusJobStreamStartMessage,
@@ -226,6 +226,12 @@ class Responder(Protocol):
 
 serving: ContextVar[Request | None] = ContextVar("serving", default=None)
 """The request whose handler this task is, or was started by."""
+
+trace_context: ContextVar[dict[str, str] | None] = ContextVar("trace_context", default=None)
+"""What a tracer wants to know at the other end, such as the W3C's `traceparent`, by name.
+
+A job's handler finds what its requester had set, also beyond a link in the native dialect.
+"""
 
 
 def _inherited_deadline() -> float:

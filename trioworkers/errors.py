@@ -296,10 +296,13 @@ class MessageTooBigError(LocalWireError):
 
 
 class ReplayGapError(WireError):
-    """Messages were lost on a link and the sender no longer has them."""
+    """Messages may be lost: they were sent over a link, and the peer has forgotten its session."""
 
-    def __init__(self, first: int, last: int) -> None:
-        """Name the numbers of the first and the last lost message."""
-        super().__init__(f"messages {first} to {last} are lost: the replay buffer was too small")
-        self.first = first
-        self.last = last
+    def __init__(self, worker: str, lost: int) -> None:
+        """Name the worker beyond the link, and how many messages may be lost."""
+        super().__init__(
+            f"{lost} messages to {worker!r} may be lost: its side has forgotten the session that "
+            "they belong to; each is a dead letter or a failed job"
+        )
+        self.worker = worker
+        self.lost = lost

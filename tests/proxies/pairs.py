@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import trio
 
 from tests.jobs import Alarm, Note
+from tests.proxies import links
 from tests.proxies.portals import Letters
 from trioworkers import (
     Backoff,
@@ -22,6 +23,7 @@ from trioworkers import (
 )
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer
 from trioworkers.proxies._memory import MemoryTransport, memory_transports
+from trioworkers.proxies._native import SUBPROTOCOL
 from trioworkers.proxies._transport import LinkClosed, Transport
 
 M = TypeVar("M", bound=BusMessage)
@@ -97,6 +99,7 @@ class LoggedClient(WebSocketProxyClient):
             "local_worker_name": "acme",
             "remote_worker_name": "assistant",
             "active": True,
+            "dialect": links.DIALECT,
             "reconnect": Backoff(initial=1.0, maximum=8.0, jitter=0.0),
             **settings,
         }
@@ -117,7 +120,7 @@ class LoggedClient(WebSocketProxyClient):
 
     async def _dial(self, nursery: trio.Nursery) -> Transport:
         with trio.move_on_after(self._handshake_timeout):
-            return await self.network.dial()
+            return await self.network.dial((SUBPROTOCOL,) if self._native else ())
         raise TimeoutError("the test's network did not answer")
 
 
@@ -132,7 +135,7 @@ class Network:
         self.silent = False
         self._give, self._take = trio.open_memory_channel[MemoryTransport](100)
 
-    async def dial(self) -> Transport:
+    async def dial(self, subprotocols: tuple[str, ...] = ()) -> Transport:
         """Connect, as a client does."""
         self.attempts.append(trio.current_time())
         await trio.lowlevel.checkpoint()
@@ -142,6 +145,7 @@ class Network:
         if trouble is not None:
             raise trouble
         client, server = memory_transports(self.capacity)
+        client.offers = server.offers = subprotocols
         await self._give.send(server)
         return client
 
@@ -174,8 +178,8 @@ class Side:
         rest: list[Any] = [bus.open_requests, bus.waits.edges]
         if portal is not None:
             deliveries, outbox = portal.deliveries, portal.outbox
-            rest += [deliveries.jobs, deliveries._unsent, deliveries._inbox, deliveries._size]
-            rest += [outbox._lanes, outbox._lanes._jobs, outbox._lanes.size, outbox.waiting]
+            rest += [deliveries.jobs, deliveries._unsent, deliveries.inbox, deliveries.urgent]
+            rest += [outbox.lanes, outbox.lanes._jobs, outbox.lanes.size, outbox.waiting]
         return not any(rest)
 
 

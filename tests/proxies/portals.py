@@ -128,10 +128,10 @@ class Peer:
         """Let everything leave that is there."""
         fresh: list[BusMessage] = []
         outbox = self.portal.outbox
-        while (packed := outbox._lanes.take()) is not None:
+        while (packed := outbox.lanes.take()) is not None:
             self.portal.left(packed)
             fresh.append(self.serializer.deserialize(packed.frame))
-            outbox._hand_over()
+            outbox.hand_over()
         self.crossed += fresh
         return fresh
 
@@ -150,11 +150,11 @@ class Peer:
             or bus.waits.edges
             or deliveries.jobs
             or deliveries._unsent
-            or deliveries._inbox
-            or deliveries._size
-            or outbox._lanes
-            or outbox._lanes._jobs
-            or outbox._lanes.size
+            or deliveries.inbox
+            or deliveries.urgent
+            or outbox.lanes
+            or outbox.lanes._jobs
+            or outbox.lanes.size
             or outbox.waiting
         )
 

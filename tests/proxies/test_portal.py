@@ -261,7 +261,8 @@ async def test_session_control_crosses_only_if_named(autojump_clock: Any) -> Non
         await peer.heard()
         await acme(peer).send(BusCancelMessage())
         # The runner is cancelled by it, too: it leaves with the link's last breath.
-        (packed,) = peer.portal.outbox.take_urgent()
+        packed = peer.portal.outbox.lanes.take()
+        assert packed is not None
         cancel = peer.serializer.deserialize(packed.frame)
         assert isinstance(cancel, BusCancelMessage)
         assert (cancel.source, cancel.target) == ("acme", "assistant")
@@ -441,7 +442,7 @@ def run_deliveries() -> Any:
     """Return what runs the task that empties the inbox."""
 
     async def start(nursery: trio.Nursery, peer: Peer) -> None:
-        nursery.start_soon(peer.portal.deliveries.run)
+        nursery.start_soon(peer.portal.deliveries.inbox.run)
         await settle()
 
     return start

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from ._link import beat
+from ._dialects import beat
 from ._transport import LinkClosed, Transport
 
 __all__ = ["Anteroom"]
@@ -33,10 +33,29 @@ class Anteroom:
 
     def __init__(self, transport: Transport, heartbeat: float) -> None:
         self.transport: Transport = transport
-        self.kept: deque[bytes | str] = deque()
+        self.kept: deque[bytes | str] = deque(transport.unread)
         self._heartbeat = heartbeat
         self._size = 0
         self._end: LinkClosed | None = None
+        # Around what is done meanwhile.
+        self._cut: trio.CancelScope | None = None
+
+    def drop(self, reason: str) -> None:
+        """Cut short what is done meanwhile, as if the network had ended the connection."""
+        if self._cut is not None:
+            self._end = self._end or LinkClosed(1006, reason, "network")
+            self._cut.cancel(reason=reason)
+
+    async def receive(self) -> bytes | str:
+        """Return the next message, the ones that were kept first.  A checkpoint.
+
+        Raises:
+            LinkClosed: there is none any more.
+        """
+        if self.kept:
+            await trio.lowlevel.checkpoint()
+            return self.kept.popleft()
+        return await self.transport.receive()
 
     async def during(
         self, nursery: trio.Nursery, work: Callable[[], Awaitable[None]]
@@ -53,6 +72,7 @@ class Anteroom:
             How the connection has ended, or None if `work` was done.
         """
         watching, cut, left = trio.CancelScope(), trio.CancelScope(), trio.Event()
+        self._cut = cut
         nursery.start_soon(self._watch, watching, cut, left)
         with cut:
             try:

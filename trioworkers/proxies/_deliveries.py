@@ -8,17 +8,16 @@ dialect has no way to slow the peer down.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import attrs
 import trio
-from trio.lowlevel import Abort, current_task, wait_task_rescheduled
+from trio.lowlevel import current_task
 
 from .._mailbox import Mailbox
-from .._requests import Outcome, ReplyBox, Request, Responder
+from .._requests import Outcome, ReplyBox, Request, Responder, trace_context
 from .._tree import Node
 from .._values import DeadLetterReason, JobEvent
 from ..errors import (
@@ -40,10 +39,13 @@ from ..messages import (
     BusMessage,
     BusSystemMessage,
 )
+from ..wire.chunks import Lane
+from ._deadlines import Deadlines
+from ._inbox import Inbox
 from ._outbox import Outbox, Packed
 from ._outcomes import error_outcome, response_of, writable
 
-__all__ = ["Deliveries", "DeliveriesOwner"]
+__all__ = ["NO_TERMS", "Deliveries", "DeliveriesOwner", "Terms"]
 
 logger = logging.getLogger("trioworkers")
 
@@ -56,6 +58,9 @@ INBOX_BYTES = 8 * 2**20
 SYSTEM_CAPACITY = 256
 """How many messages the local worker's system lane may hold when a peer puts one more there."""
 
+LOOK_AGAIN = 0.01
+"""Seconds between two looks at a system lane that is full for a peer."""
+
 MAX_JOBS = 1024
 """How many jobs one peer may have open at once, those included whose answers wait to leave."""
 
@@ -64,6 +69,16 @@ ANSWER_BYTES = 8 * 2**20
 
 ANSWER_LIMIT = 64 * 2**20
 """How many may wait in any case, for jobs that were let in before; beyond it the link is closed."""
+
+
+class Terms(NamedTuple):
+    """What a requester has said beside its request: until when it waits, and what traces it."""
+
+    deadline: float = inf
+    trace: dict[str, str] | None = None
+
+
+NO_TERMS = Terms()
 
 
 class DeliveriesOwner(Protocol):
@@ -128,51 +143,68 @@ class Deliveries:
         self._node = node
         self.bus = node.bus
         self.jobs: dict[str, Request] = {}
-        self._inbox: deque[tuple[Any, int]] = deque()
-        self._size = 0
+        self.inbox: Inbox = Inbox(self._hand_over, self._lose_in_hand)
+        # System messages that are too many; only a peer with credit has such.
+        self.urgent: Inbox = Inbox(self._hand_over_urgent, self._lose_in_hand)
+        self.deadlines: Deadlines = Deadlines(self.jobs, self._expire)
         # How many answers wait to leave, and how big they are.
         self._unsent = self._unsent_bytes = 0
         self.give_up: Callable[[str], None] | None = None
         """Closes the link of a peer that does not read its answers, now; None without a link."""
 
-        # Whether the task that empties the inbox has a message in hand.
-        self._busy = False
-        self._task: trio.lowlevel.Task | None = None
-
     @property
     def depth(self) -> int:
         """How many messages wait for room in the local worker's mailbox."""
-        return len(self._inbox) + self._busy
+        return len(self.inbox)
 
-    def receive(self, message: BusMessage, size: int) -> None:
+    def receive(
+        self, message: BusMessage, size: int, lane: Lane = Lane.DATA, terms: Terms = NO_TERMS
+    ) -> bool:
         """Take a message that may come in, and has the local worker as its target.
+
+        Args:
+            message: what has come.
+            size: how many bytes it had.
+            lane: in which lane it came.
+            terms: of a request, what its sender has said beside it.
+
+        Returns:
+            Whether it waits for room now.
 
         Raises:
             RemoteWireError: it is one more request of a peer that does not read its answers.
         """
         if isinstance(message, BusJobRequestMessage):
-            self._request(message, size)
-        elif isinstance(message, BusJobCancelMessage):
-            request = self.jobs.get(message.job_id)
-            if request is not None:
-                request.cancel(message.reason, self._owner.path)
+            return self._request(message, size, terms)
+        if isinstance(message, BusJobCancelMessage):
+            self.cancel(message.job_id, message.reason, self._owner.path)
         elif isinstance(message, BusEndMessage | BusEndWorkerMessage):
             self._command(BusEndWorkerMessage, message)
         elif isinstance(message, BusCancelMessage | BusCancelWorkerMessage):
             self._command(BusCancelWorkerMessage, message)
         else:
-            self._deliver(message, size)
+            return self._deliver(message, size, lane)
+        return False
+
+    def cancel(self, job_id: str, reason: str | None, path: str) -> None:
+        """Cancel a job of the peer's, if it is open."""
+        request = self.jobs.get(job_id)
+        if request is not None:
+            request.cancel(reason, path)
+
+    def _expire(self, request: Request) -> None:
+        request.cancel("a deadline has passed", self._owner.path)
 
     def abandon(self, reason: str) -> None:
         """Cancel the peer's jobs: nobody is there who wants to know."""
-        jobs, self.jobs = self.jobs, {}
+        jobs = list(self.jobs.values())
+        self.jobs.clear()
         self._unsent = self._unsent_bytes = 0
         self.give_up = None
-        for request in jobs.values():
+        for request in jobs:
             request.late = True
             request.cancel(f"the link is lost: {reason}", self._owner.path)
-        waiting, self._inbox, self._size = self._inbox, deque(), 0
-        for item, _ in waiting:
+        for item in (*self.inbox.clear(), *self.urgent.clear()):
             if isinstance(item, BusMessage):
                 self._lose(item, "link lost", reason)
 
@@ -191,21 +223,37 @@ class Deliveries:
             kind(source=message.source, target=message.target, reason=message.reason)
         )
 
-    def _deliver(self, message: BusMessage, size: int) -> None:
+    def _deliver(self, message: BusMessage, size: int, lane: Lane) -> bool:
         """Hand a message to the local worker, or let it wait behind those that wait."""
         if isinstance(message, BusSystemMessage):
-            if self._system_depth(message) >= SYSTEM_CAPACITY:
-                self._lose(message, "overflow", "too many system messages wait for the worker")
-                return
-        elif self._inbox or self._busy or isinstance(message, BusJobUpdateRequestMessage):
-            self._enqueue(message, size)
-            return
+            if self.urgent or self._crowded(message):
+                return self._hold(message, size, lane)
+        elif self.inbox or isinstance(message, BusJobUpdateRequestMessage):
+            return self._enqueue(message, size, lane)
         try:
             self.bus.send_nowait(message)
         except trio.WouldBlock:
-            self._enqueue(message, size)
+            return self._enqueue(message, size, lane)
         except MailboxFullError as error:
             self._lose(message, "overflow", str(error))
+        return False
+
+    def _hold(self, message: BusSystemMessage, size: int, lane: Lane) -> bool:
+        if self.urgent.taken is None:
+            self._lose(message, "overflow", "too many system messages wait for the worker")
+            return False
+        self.urgent.put(message, size, lane)
+        return True
+
+    async def _hand_over_urgent(self, message: BusSystemMessage) -> None:
+        # Nobody tells of room in a system lane: senders in the same process never wait for it.
+        while self._crowded(message):  # noqa: ASYNC110
+            await trio.sleep(LOOK_AGAIN)
+        self.bus.send_nowait(message)
+
+    def _crowded(self, message: BusMessage) -> bool:
+        """Tell whether a peer may put no more into the local worker's system lane now."""
+        return self._system_depth(message) >= SYSTEM_CAPACITY
 
     def _system_depth(self, message: BusMessage) -> int:
         """Tell how many messages wait in the local worker's system lane."""
@@ -213,58 +261,40 @@ class Deliveries:
         box = None if route is None else route.mailbox
         return len(box.system or ()) if isinstance(box, Mailbox) else 0
 
-    def _enqueue(self, item: Any, size: int) -> None:
-        if len(self._inbox) >= INBOX_CAPACITY or self._size >= INBOX_BYTES:
+    def _enqueue(self, item: Any, size: int, lane: Lane) -> bool:
+        # With credit the peer never comes as far: it has as many messages as fit.
+        inbox = self.inbox
+        if inbox.taken is None and (len(inbox) >= INBOX_CAPACITY or inbox.size >= INBOX_BYTES):
             if isinstance(item, Request):
                 item.refuse("busy", "too many messages over this link wait for the worker")
             else:
                 self._lose(item, "overflow", "too many messages over this link wait for the worker")
-            return
-        self._inbox.append((item, size))
-        self._size += size
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+            return False
+        inbox.put(item, size, lane)
+        return True
 
-    async def run(self) -> None:
-        """Empty the inbox, in order, for ever."""
-        self._busy = False
-        while True:
-            while not self._inbox:
-                self._task = current_task()
-                await wait_task_rescheduled(self._abort)
-            item, size = self._inbox.popleft()
-            self._size -= size
-            self._busy = True
-            try:
-                await self._hand_over(item)
-            except (MailboxFullError, BackpressureDeadlockError) as error:
-                self._lose(item, "overflow", str(error))
-            except BaseException:
-                if isinstance(item, BusMessage):
-                    self._lose(item, "link lost", "it was waiting for room")
-                raise
-            finally:
-                self._busy = False
-
-    def _abort(self, _raise_cancel: object) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED
+    def _lose_in_hand(self, item: Any) -> None:
+        if isinstance(item, BusMessage):
+            self._lose(item, "link lost", "it was waiting for room")
 
     async def _hand_over(self, item: Any) -> None:
         if isinstance(item, Request):
             await self._post(item)
-        elif isinstance(item, BusJobUpdateRequestMessage):
-            await self.bus.send_internal(item)
-        else:
-            await self.bus.send(item)
+            return
+        try:
+            if isinstance(item, BusJobUpdateRequestMessage):
+                await self.bus.send_internal(item)
+            else:
+                await self.bus.send(item)
+        except (MailboxFullError, BackpressureDeadlockError) as error:
+            self._lose(item, "overflow", str(error))
 
     # Jobs
 
-    def _request(self, message: BusJobRequestMessage, size: int) -> None:
+    def _request(self, message: BusJobRequestMessage, size: int, terms: Terms) -> bool:
         if message.job_id in self.jobs:
             self._lose(message, "refused", f"a job {message.job_id!r} is open already")
-            return
+            return False
         if self._unsent >= 2 * MAX_JOBS:
             # Refusals by now, which it does not read either.
             raise RemoteWireError(f"{self._unsent} answers wait to leave, and it goes on asking")
@@ -275,21 +305,25 @@ class Deliveries:
             message.job_name or "",
             message.payload,
             box,
-            # The peer does not tell its own; it cancels.
-            deadline=inf,
+            deadline=terms.deadline,
         )
+        # The task that makes it may be traced itself.
+        if terms.trace != request.variables.get(trace_context):
+            request.variables.run(trace_context.set, terms.trace)
         request.id = message.job_id
         box.request = request
         self.bus.tell(message)
         if len(self.jobs) + self._unsent >= MAX_JOBS:
             request.refuse("busy", f"{MAX_JOBS} jobs over this link are open")
-            return
+            return False
         if self._unsent_bytes >= ANSWER_BYTES:
             request.refuse("busy", "too many bytes of answers over this link wait to leave")
-            return
+            return False
         self.jobs[request.id] = request
-        if self._inbox or self._busy or not self._offer(request):
-            self._enqueue(request, size)
+        self.deadlines.add(request)
+        if self.inbox or not self._offer(request):
+            return self._enqueue(request, size, Lane.DATA)
+        return False
 
     def _offer(self, request: Request) -> bool:
         """Offer a request to the local worker; False if it has to wait for room."""

@@ -1,50 +1,27 @@
-"""One connection of a proxy: the tasks between the socket and the portal.
+"""One connection of a proxy: the tasks between the socket and the dialect.
 
 The reader always drains and never waits for anybody but the socket.  The writer alone owns the
 sending side: what is in the outbox together leaves together, and a sender that is cancelled
-cannot cut a frame.  A third task waits for room in the local worker's mailbox, and a fourth finds
-out whether a silent peer is still there.
+cannot cut a frame.  A third task finds out whether a silent peer is still there.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
 
 from ..errors import RemoteWireError
-from ._outbox import Packed
+from ._dialects import Dialect
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 
-__all__ = ["Link", "beat"]
-
-WINDOW = 64 * 2**10
-"""How many bytes leave in one write at most; one message may exceed it."""
-
-SMALL = 16 * 2**10
-"""How many bytes leave in their sender's step at most; to a bigger message it means little."""
+__all__ = ["Link"]
 
 CLOSE_SECONDS = 2.0
 """How long the peer has for its part of an orderly close, and the last messages to leave."""
-
-
-async def beat(transport: Transport, heartbeat: float) -> None:
-    """Ask a peer now and then whether it is there, if that can be done.
-
-    Raises:
-        LinkClosed: it has not answered, or the connection is over.
-    """
-    if not transport.can_ping:
-        return
-    while True:
-        await trio.sleep(heartbeat)
-        with trio.move_on_after(heartbeat) as scope:
-            await transport.ping()
-        if scope.cancelled_caught:
-            raise LinkClosed(1006, f"no answer to a ping for {heartbeat} s", "network")
 
 
 class Link:
@@ -54,28 +31,31 @@ class Link:
         self,
         portal: Portal,
         transport: Transport,
-        heartbeat: float,
+        dialect: Dialect,
         on_end: Callable[[LinkClosed], None],
         early: deque[bytes | str] | None = None,
     ) -> None:
         """Prepare to run.
 
         Args:
-            portal: where messages come from and go to.
+            portal: whose messages cross.
             transport: the connection, whose handshake is done.
-            heartbeat: seconds between two looks at whether the peer is there, and for its answer.
+            dialect: what it speaks.
             on_end: called once, when nothing more can cross; the connection may not be closed yet.
             early: what has come already; used up.
         """
         self._portal = portal
+        self._outbox = portal.outbox
         self._transport = transport
-        self._heartbeat = heartbeat
+        self._dialect = dialect
         self._on_end = on_end
         self._early: deque[bytes | str] = deque() if early is None else early
         self._end: LinkClosed | None = None
         self._scope = trio.CancelScope()
         self._writer = trio.CancelScope(shield=True)
         self._writing = False
+        # Frames that were taken to be sent at once, and could not be.
+        self._kept: list[bytes] = []
         # Whether the write that goes on is the last.
         self._over = False
         self._closing: tuple[int, str] | None = None
@@ -90,13 +70,13 @@ class Link:
                     nursery.start_soon(self._until_lost, self._read)
                     nursery.start_soon(self._until_lost, self._write)
                     nursery.start_soon(self._limit_writer)
-                    nursery.start_soon(self._until_lost, self._beat)
-                    nursery.start_soon(self._portal.deliveries.run)
+                    nursery.start_soon(self._until_lost, self._watch)
                     nursery.start_soon(self._close_in_order)
         except Exception:
             self._end = self._end or LinkClosed(1011, "the proxy has failed", "us")
             raise
         finally:
+            self._outbox.shortcut(None)
             # Shielded, with a deadline.
             await self._hang_up()  # noqa: ASYNC102
         assert self._end is not None
@@ -106,7 +86,13 @@ class Link:
         """Let what waits leave, then close the connection.  Harmless when that has begun."""
         if self._closing is None:
             self._closing = (code, reason)
+            self._dialect.close(code, reason)
+            self._outbox.wake()
             self._close_asked.set()
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up, as if the network had."""
+        self._lose(LinkClosed(1006, reason, "network"))
 
     def _lose(self, end: LinkClosed) -> None:
         if self._end is None:
@@ -125,9 +111,9 @@ class Link:
     async def _read(self) -> None:
         try:
             while self._early:
-                self._portal.receive(self._early.popleft())
+                self._dialect.receive(self._early.popleft())
                 await trio.lowlevel.checkpoint()
-            await self._transport.pump(self._portal.receive)
+            await self._transport.pump(self._dialect.receive)
         except RemoteWireError as error:
             await self._refuse(1008, str(error))
 
@@ -138,12 +124,28 @@ class Link:
 
     async def _write(self) -> None:
         # Shielded: cut in the middle of a frame, the connection could not be closed in order.
-        self._portal.outbox.shortcut(self._send_now)
+        self._outbox.shortcut(self._leave_now)
         with self._writer:
             while not self._over:
-                await self._send(await self._portal.outbox.take(WINDOW))
-                if self._closing is not None and self._portal.outbox.empty:
-                    raise LinkClosed(*self._closing, "us")
+                frames = self._leave()
+                if not frames:
+                    if self._closing is not None and self._dialect.done:
+                        raise LinkClosed(*self._closing, "us")
+                    await self._outbox.changed()
+                    frames = self._leave()
+                # What was sent at once may have left in part only: that goes first.
+                await self._send(frames)
+
+    def _leave(self) -> list[bytes]:
+        kept, self._kept = self._kept, []
+        return kept or self._dialect.leave()
+
+    def _leave_now(self) -> None:
+        if self._end is None:
+            # At most one write: a dialect gives what belongs into one.
+            frames = self._dialect.leave()
+            if not (len(frames) == 1 and self._transport.send_now(frames[0])):
+                self._kept = frames
 
     async def _limit_writer(self) -> None:
         try:
@@ -151,34 +153,24 @@ class Link:
         finally:
             self._over = True
             lost = self._end is not None and self._end.by != "us"
-            if lost or self._closing is not None or self._portal.outbox.awaited:
+            if lost or self._closing is not None or self._outbox.awaited:
                 self._writer.cancel(reason="the link is over")
             else:
                 self._writer.deadline = trio.current_time() + CLOSE_SECONDS
 
-    def _send_now(self, packed: Packed) -> bool:
-        small = len(packed.frame) <= SMALL
-        if not small or self._end is not None or not self._transport.send_now(packed.frame):
-            return False
-        self._portal.left(packed)
-        return True
-
-    async def _send(self, packed: Sequence[Packed]) -> None:
-        for each in packed:
-            self._portal.left(each)
+    async def _send(self, frames: list[bytes]) -> None:
         self._writing = True
-        await self._transport.send([each.frame for each in packed])
+        await self._transport.send(frames)
         self._writing = False
 
-    async def _beat(self) -> None:
-        await beat(self._transport, self._heartbeat)
+    async def _watch(self) -> None:
+        await self._dialect.watch(self._transport)
 
     async def _close_in_order(self) -> None:
         await self._close_asked.wait()
         assert self._closing is not None
-        if self._writing or not self._portal.outbox.empty:
-            # The writer ends it when nothing is left to leave.
-            await trio.sleep(CLOSE_SECONDS)
+        # The writer ends it when nothing is left to leave.
+        await trio.sleep(CLOSE_SECONDS)
         self._lose(LinkClosed(*self._closing, "us"))
 
     async def _hang_up(self) -> None:
@@ -188,7 +180,7 @@ class Link:
         deadline = trio.current_time() + CLOSE_SECONDS
         if self._closable(end):
             with trio.CancelScope(shield=True, deadline=deadline):
-                await self._say_farewell()
+                await self._say_farewell(end)
         # Not behind the peer's part of the closing handshake, which it may never do.
         self._on_end(end)
         if self._closable(end):
@@ -199,8 +191,9 @@ class Link:
     def _closable(self, end: LinkClosed) -> bool:
         return not self._writing and end.by == "us"
 
-    async def _say_farewell(self) -> None:
-        # Such as the cancel that is why the connection is closed.
-        if urgent := self._portal.outbox.take_urgent():
+    async def _say_farewell(self, end: LinkClosed) -> None:
+        self._dialect.close(end.code, end.reason)
+        # What is urgent, such as the cancel that is why the connection is closed.
+        if frames := [*self._kept, *self._dialect.farewell()]:
             with suppress(LinkClosed):
-                await self._send(urgent)
+                await self._send(frames)

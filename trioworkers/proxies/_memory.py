@@ -38,7 +38,7 @@ class MemoryTransport(Transport):
 
     def __init__(self, name: str, wire: _Wire, capacity: int) -> None:
         self.websocket = self
-        self.offers = ()
+        self.offers: tuple[str, ...] | None = ()
         self._name = name
         self._wire = wire
         self._capacity = capacity

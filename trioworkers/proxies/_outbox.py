@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from math import inf
+from typing import Any, NamedTuple, Protocol
 
 import trio
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
@@ -30,6 +31,9 @@ CAPACITY = 256
 BYTES = 4 * 2**20
 """How many bytes wait in both lanes before senders do; one message may exceed it."""
 
+SMALL = 16 * 2**10
+"""How many bytes leave in their sender's step at most; to a bigger message it means little."""
+
 SYSTEM_LIMIT = 10_000
 """The hard cap of the system lane, which never makes a sender wait."""
 
@@ -41,6 +45,8 @@ class Packed(NamedTuple):
     frame: bytes
     job: str | None
     urgent: bool
+    deadline: float = inf
+    trace: dict[str, str] | None = None
 
 
 class OutboxOwner(Protocol):
@@ -77,19 +83,19 @@ class Outbox:
         self.waiting: OrderedDict[Any, Any] | None = None
         self._owner = owner
         self._release = release
-        self._lanes: Lanes[Packed] = Lanes()
+        self.lanes: Lanes[Packed] = Lanes()
         self._linked = False
         self._closed = False
         self._writer: trio.lowlevel.Task | None = None
-        # Sends a message at once, if it can; while the writer waits and nothing else does.
-        self._send_now: Callable[[Packed], bool] | None = None
+        # Lets what may leave leave at once; while there is a link, and its writer waits.
+        self._leave_now: Callable[[], None] | None = None
 
     # As an intake of the bus
 
     @property
     def full(self) -> bool:
         """Whether a sender has to wait: there is no room, or no link."""
-        lanes = self._lanes
+        lanes = self.lanes
         return (
             not self._linked or lanes.data_depth >= CAPACITY or lanes.size >= BYTES or self._crowded
         )
@@ -97,7 +103,7 @@ class Outbox:
     @property
     def _crowded(self) -> bool:
         """Whether even an urgent event of a job has to wait."""
-        return self._lanes.system_depth >= SYSTEM_LIMIT or self._lanes.size >= 2 * BYTES
+        return self.lanes.system_depth >= SYSTEM_LIMIT or self.lanes.size >= 2 * BYTES
 
     def put(self, item: Any, now: float) -> bool:
         """Queue a message, an event of a job, or an open request; False if there is no room.
@@ -130,7 +136,7 @@ class Outbox:
         packed = self._owner.pack(message)
         if packed is None:
             return
-        if self._lanes.system_depth >= SYSTEM_LIMIT:
+        if self.lanes.system_depth >= SYSTEM_LIMIT:
             raise SystemLaneFullError(self.name, SYSTEM_LIMIT)
         self._append(packed._replace(urgent=True))
 
@@ -158,14 +164,13 @@ class Outbox:
     def connect(self) -> None:
         """Begin to take messages: there is a link."""
         self._linked = True
-        self._hand_over()
-        self._wake()
+        self.hand_over()
+        self.wake()
 
     def disconnect(self) -> list[Any]:
         """Take no more messages; return what did not leave.  Who waits goes on waiting."""
         self._linked = False
-        self._send_now = None
-        return [packed.item for packed in self._lanes.clear()]
+        return [packed.item for packed in self.lanes.clear()]
 
     def close(self) -> None:
         """Take nothing for good, and let go of everybody who waits."""
@@ -180,7 +185,7 @@ class Outbox:
     @property
     def empty(self) -> bool:
         """Whether nothing waits to leave."""
-        return not self._lanes and not self.waiting
+        return not self.lanes and not self.waiting
 
     @property
     def awaited(self) -> bool:
@@ -189,64 +194,51 @@ class Outbox:
 
     def depths(self) -> tuple[int, int]:
         """Return how many messages wait in the data and in the system lane."""
-        return self._lanes.data_depth, self._lanes.system_depth
+        return self.lanes.data_depth, self.lanes.system_depth
 
-    def shortcut(self, send_now: Callable[[Packed], bool] | None) -> None:
-        """Let a message leave in its sender's step when the writer has nothing to do.
+    def shortcut(self, leave_now: Callable[[], None] | None) -> None:
+        """Let messages leave in their sender's step when the writer has nothing to do.
 
-        The writer gets an empty list then: what follows before it has had its turn is queued, and
-        leaves together.
+        The writer wakes all the same: what follows before it has had its turn is queued, and leaves
+        together.
+
+        Args:
+            leave_now: takes what may leave out of `lanes`; None when there is no connection.
         """
-        self._send_now = send_now
+        self._leave_now = leave_now
 
-    async def take(self, window: int) -> list[Packed]:
-        """Wait until something is to leave or has left, and take up to `window` bytes of it."""
-        if not self._lanes:
-            self._writer = current_task()
-            await wait_task_rescheduled(self._abort)
-        taken: list[Packed] = []
-        while window > 0 and (packed := self._lanes.take()) is not None:
-            taken.append(packed)
-            window -= len(packed.frame)
-        self._hand_over()
-        return taken
+    async def changed(self) -> None:
+        """Wait until something is to leave or has left."""
+        self._writer = current_task()
+        await wait_task_rescheduled(self._abort)
 
-    def take_urgent(self) -> list[Packed]:
-        """Take what is in the system lane, for a last write."""
-        return [cast("Packed", self._lanes.take()) for _ in range(self._lanes.system_depth)]
+    def wake(self, size: int = 0) -> None:
+        """End the writer's wait: there is something to leave, of `size` bytes."""
+        if self._writer is None:
+            return
+        writer, self._writer = self._writer, None
+        if self._leave_now is not None and size <= SMALL:
+            self._leave_now()
+        trio.lowlevel.reschedule(writer)
 
     def withdraw(self, request: Any) -> bool:
         """Take a request out again; False if it has left already."""
-        removed = self._lanes.remove(lambda packed: packed.item is request)
+        removed = self.lanes.remove(lambda packed: packed.item is request)
         if removed:
-            self._hand_over()
+            self.hand_over()
         return removed
 
     def _append(self, packed: Packed) -> None:
-        if self._left_at_once(packed):
-            return
-        put = self._lanes.put_urgent if packed.urgent else self._lanes.put
-        put(packed, len(packed.frame), packed.job)
-        self._wake()
-
-    def _left_at_once(self, packed: Packed) -> bool:
-        writer = self._writer
-        if writer is None or self._lanes or self._send_now is None or not self._send_now(packed):
-            return False
-        self._writer = None
-        trio.lowlevel.reschedule(writer)
-        return True
-
-    def _wake(self) -> None:
-        if self._writer is not None and self._lanes:
-            writer, self._writer = self._writer, None
-            trio.lowlevel.reschedule(writer)
+        size = len(packed.frame)
+        put = self.lanes.put_urgent if packed.urgent else self.lanes.put
+        put(packed, size, packed.job)
+        self.wake(size)
 
     def _abort(self, _raise_cancel: object) -> Abort:
         self._writer = None
         return Abort.SUCCEEDED
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Let what waits enter while there is room, in the order of waiting."""
         while self.waiting and not self.full:
             ticket, item = self.waiting.popitem(last=False)

@@ -30,7 +30,7 @@ from ..errors import (
 )
 from ..messages import BusJobResponseMessage, BusJobResponseUrgentMessage, JobStatus
 
-__all__ = ["error_outcome", "outcome_of", "response_of", "writable"]
+__all__ = ["error_outcome", "outcome_of", "response_of", "unreadable", "writable"]
 
 
 _WHY = 1000
@@ -67,6 +67,13 @@ def _description(error: JobError) -> dict[str, Any]:
 def error_outcome(request: Request, error: Exception) -> Outcome:
     """Return the outcome of a job whose response cannot cross."""
     text = f"its response cannot cross the link: {writable(error)}"
+    remote = JobRemoteError(request.target, request.name, type(error).__name__, text, "")
+    return Outcome(JobStatus.ERROR, error=remote)
+
+
+def unreadable(request: Request, error: Exception) -> Outcome:
+    """Return the outcome of a job whose answer cannot be read."""
+    text = f"its answer cannot be read: {error}"
     remote = JobRemoteError(request.target, request.name, type(error).__name__, text, "")
     return Outcome(JobStatus.ERROR, error=remote)
 

@@ -9,34 +9,36 @@ arrived.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import inf
+from typing import Any, Protocol, cast
 
 import attrs
 import trio
 
-from .._requests import Outcome, Request
+from .._requests import Request, trace_context
 from .._routes import Intake
 from .._slot import Slot
 from .._values import DeadLetterReason, Down, LinkStatistics, StopReason, Up
 from .._waits import Mover
 from ..abc import MessageSerializer
-from ..errors import JobRemoteError, LocalWireError, RemoteWireError
+from ..errors import LocalWireError, MessageTooBigError, RemoteWireError
 from ..messages import (
     BusJobCancelMessage,
-    BusJobResponseMessage,
-    BusJobResponseUrgentMessage,
     BusMessage,
     BusSystemMessage,
     BusWorkerRegistryMessage,
-    JobStatus,
 )
 from ..wire import ForeignMessage
-from ..wire.pipecat_session import PipecatSession, answered_job
+from ..wire.chunks import Lane
+from ..wire.codec import is_dict
+from ..wire.flow import Arrived
+from ..wire.pipecat_session import PipecatSession
 from ..wire.replies import FINAL, REPLIES, RESPONSES
-from ._deliveries import Deliveries
+from ._deliveries import NO_TERMS, Deliveries, Terms
 from ._outbox import Outbox, Packed
-from ._outcomes import outcome_of, writable
+from ._outcomes import writable
+from ._replies import Left, Replies
 from ._transport import plain
 from .policy import ProxyPolicy
 
@@ -44,11 +46,27 @@ __all__ = ["Portal"]
 
 logger = logging.getLogger("trioworkers")
 
-EVENT_CAPACITY = 1024
-"""How many events of one job over a link wait for a slow reader; the next ones are lost."""
 
-_LEFT: Any = object()
-"""Stands in `Request.job`: the request has left, its handler is beyond the link."""
+class Credited(Protocol):
+    """What a portal asks of a dialect with credit."""
+
+    @property
+    def message_size(self) -> int:
+        """How big a message the peer takes, in bytes."""
+        ...
+
+    @property
+    def repeated(self) -> int:
+        """How many messages have left more than once."""
+        ...
+
+    def tell_cancel(self, request: Request, number: int) -> bool:
+        """Tell the peer of a cancel; return whether the request had left in part only, and ends."""
+        ...
+
+    def taken(self, lane: Lane) -> None:
+        """Take note that a message that waited here does so no more."""
+        ...
 
 
 def retargeted(message: BusMessage, target: str) -> BusMessage:
@@ -87,17 +105,26 @@ class Portal:
         self.name: str = policy.remote
         self._announce_to = announce_to
         self._session = PipecatSession(serializer)
+        self._credit: Credited | None = None
         self._heard: tuple[type[BusMessage], ...] = ()
         self._linked = False
         # The task that runs the hook of a new connection, before there is a link.
         self.greeter: trio.lowlevel.Task | None = None
-        self._sent = self._received = 0
+        self._sent = self._received = self._resumed = 0
         # Where the peer's runner says the remote worker is.
         self._runner: str | None = None
         self.outbox: Outbox = Outbox(self.name, self, self._bus.waits.release)
         self.deliveries: Deliveries = Deliveries(self, node)
+        self.replies: Replies = Replies(self._bus, self, policy.local)
         self._bus.attach(self.name, self)
         self._registry.listen(policy.local, self._local_changed)
+
+    @property
+    def tasks(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """What has to run as long as there is or may be a link."""
+        deliveries = self.deliveries
+        inboxes = (deliveries.inbox, deliveries.urgent, self.replies.inbox)
+        return (*(each.run for each in inboxes), deliveries.deadlines.run)
 
     def close(self) -> None:
         """Give the name back; what has not left will not."""
@@ -109,38 +136,91 @@ class Portal:
 
     # The link
 
-    def link(self, serializer: MessageSerializer, heard: Sequence[type[BusMessage]]) -> None:
+    def link(
+        self,
+        serializer: MessageSerializer,
+        heard: Sequence[type[BusMessage]],
+        credit: Credited | None = None,
+        *,
+        introduced: bool = False,
+    ) -> None:
         """Begin to let messages leave, in a new session.
 
         Args:
             serializer: how messages are written from now on.
             heard: the types whose broadcasts by the local worker cross.
+            credit: the peer, if it gives credit and wants it.
+            introduced: whether the peer was told already that the local worker is ready.
         """
         self._session = PipecatSession(serializer)
+        self._credit = credit
+        self._give_credit()
         self._bus.unlisten(self.name, self._heard)
         self._heard = tuple(heard)
         self._bus.listen(self.name, self._heard)
         self._linked = True
-        self._sent = self._received = 0
+        self._sent = self._received = self._resumed = 0
         self.outbox.connect()
-        self._announce()
+        if not introduced:
+            self._announce()
 
-    def unlink(self, reason: str, *, ended: bool = False) -> None:
-        """End the session: every open job over the link fails, now."""
-        if not self._linked:
-            return
-        self._linked = False
-        for item in self.outbox.disconnect():
-            # An announcement is made again over the next link.
-            if not isinstance(item, BusWorkerRegistryMessage):
+    @property
+    def linked(self) -> bool:
+        """Whether there is a session, be it that its connection is lost."""
+        return self._linked
+
+    def pause(self, give_up: Callable[[str], None]) -> None:
+        """Keep the session, whose connection is lost, for the next one.
+
+        Args:
+            give_up: ends it, because too much would have to be kept.
+        """
+        self.deliveries.give_up = give_up
+
+    def resume(self, credit: Credited) -> None:
+        """Go on with the session over another connection."""
+        self._resumed += 1
+        self._credit = credit
+        self._give_credit()
+
+    def _give_credit(self) -> None:
+        for inbox in (self.deliveries.inbox, self.deliveries.urgent, self.replies.inbox):
+            inbox.taken = None if self._credit is None else self._credit.taken
+
+    def lose(self, items: Iterable[Packed], reason: str) -> int:
+        """Report what was sent and has perhaps not arrived; return how many messages that were."""
+        lost = [each.item for each in items if not isinstance(each.item, BusWorkerRegistryMessage)]
+        for item in lost:
+            # What is open of jobs fails with the session.
+            if not isinstance(item, Request):
                 self.reject(item, "link lost", reason)
-        for request in tuple(self._bus.open_requests.values()):
-            if request.responder is self and request.job is _LEFT:
-                request.gone(f"the link to it is lost: {reason}")
+        return len(lost)
+
+    def unlink(self, reason: str, *, ended: bool = False) -> int:
+        """End the session: every open job over the link fails, now.
+
+        Returns:
+            How many messages and requests have not left.
+        """
+        if not self._linked:
+            return 0
+        self._linked = False
+        # An announcement is made again over the next link.
+        items = [
+            each
+            for each in self.outbox.disconnect()
+            if not isinstance(each, BusWorkerRegistryMessage)
+        ]
+        for item in items:
+            self.reject(item, "link lost", reason)
+        for request in self.replies.requests():
+            request.gone(f"the link to it is lost: {reason}")
         self.deliveries.abandon(reason)
+        self.replies.inbox.clear()
         self._registry.unregister(
             self.name, StopReason("ended" if ended else "failed", reason, self.path)
         )
+        return len(items)
 
     @property
     def path(self) -> str:
@@ -153,25 +233,30 @@ class Portal:
             self._announce()
 
     def _announce(self) -> None:
-        """Tell the peer that the local worker is ready, if it is."""
+        if packed := self.announcement():
+            self.outbox.put_reply(packed)
+
+    def announcement(self) -> Packed | None:
+        """Return what tells the peer that the local worker is ready, if it is."""
         entry = self._registry.get(self.policy.local)
-        if entry is not None:
-            announcement = BusWorkerRegistryMessage(
-                source=self._node.name,
-                target=self._announce_to,
-                runner=self._node.context.runner.name,
-                workers=[attrs.evolve(entry, parent=None)],
-            )
-            packed = self.try_pack(announcement)
-            if isinstance(packed, Packed):
-                self.outbox.put_reply(packed)
-            else:
-                logger.warning(
-                    "proxy %s cannot announce %s to its peer: %s",
-                    self._node.name,
-                    self.policy.local,
-                    packed,
-                )
+        if entry is None:
+            return None
+        announcement = BusWorkerRegistryMessage(
+            source=self._node.name,
+            target=self._announce_to,
+            runner=self._node.context.runner.name,
+            workers=[attrs.evolve(entry, parent=None)],
+        )
+        packed = self.try_pack(announcement)
+        if isinstance(packed, Packed):
+            return packed
+        logger.warning(
+            "proxy %s cannot announce %s to its peer: %s",
+            self._node.name,
+            self.policy.local,
+            packed,
+        )
+        return None
 
     def statistics(self) -> LinkStatistics:
         """Return what waits to cross, and what has crossed since there is a link."""
@@ -184,6 +269,8 @@ class Portal:
             inbox_depth=self.deliveries.depth,
             sent=self._sent,
             received=self._received,
+            resumed=self._resumed,
+            sent_again=0 if self._credit is None else self._credit.repeated,
         )
 
     # As a route of the bus and a responder
@@ -225,12 +312,16 @@ class Portal:
 
     def cancel_request(self, request: Request) -> None:
         """Cancel a request: here if it has not left, else by a message."""
-        if request.job is not _LEFT:
+        if not isinstance(request.job, Left):
             self.outbox.withdraw(request)
-            request.finish(request.cancelled())
-            request.exit()
-        elif self._linked:
-            self._send_cancel(request)
+        elif self._credit is None:
+            if self._linked:
+                self._send_cancel(request)
+            return
+        elif not self._credit.tell_cancel(request, int(request.job)):
+            return
+        request.finish(request.cancelled())
+        request.exit()
 
     def _send_cancel(self, request: Request) -> None:
         """Send the cancel of a request in any case: without its reason, if need be.
@@ -269,7 +360,7 @@ class Portal:
             self.reject(item, "refused", decision.reason)
             return None
         try:
-            frame = self._session.encode(message)
+            frame = self._encode(message)
         except LocalWireError as error:
             if message.target is not None:
                 raise
@@ -277,21 +368,30 @@ class Portal:
             return None
         reply = REPLIES.get(type(message))
         job = None if reply is None or reply.event is None else cast("Any", message).job_id
-        return Packed(item, frame, job, isinstance(message, BusSystemMessage))
+        deadline, trace = inf, None
+        if isinstance(item, Request):
+            deadline, trace = item.deadline, _trace_of(item)
+        return Packed(item, frame, job, isinstance(message, BusSystemMessage), deadline, trace)
+
+    def _encode(self, message: BusMessage) -> bytes:
+        frame = self._session.encode(message)
+        if self._credit is not None and len(frame) > self._credit.message_size:
+            raise MessageTooBigError(len(frame), self._credit.message_size)
+        return frame
 
     def try_pack(self, message: BusMessage) -> Packed | LocalWireError:
         """Encode a message that no user sends, or return why that is impossible."""
         try:
-            frame = self._session.encode(message)
+            frame = self._encode(message)
         except LocalWireError as error:
             return error
         return Packed(message, frame, None, isinstance(message, BusSystemMessage))
 
-    def left(self, packed: Packed) -> None:
-        """Take note that a frame is about to leave."""
+    def left(self, packed: Packed, number: int = 0) -> None:
+        """Take note that a message is about to leave; `number` counts those of its lane."""
         self._sent += 1
         if isinstance(packed.item, Request):
-            packed.item.job = _LEFT
+            packed.item.job = Left(number)
         elif isinstance(packed.item, RESPONSES):
             self.deliveries.answer_left(len(packed.frame))
 
@@ -322,48 +422,68 @@ class Portal:
             RemoteWireError: the peer has sent too much that could not be read, or goes on asking
                 without reading the answers.
         """
+        message = self._decode(frame)
+        if message is None:
+            return False
+        self._take(message, len(frame), Lane.DATA, NO_TERMS)
+        return isinstance(message, BusSystemMessage)
+
+    def arrive(self, arrived: Arrived, now: float) -> bool:
+        """Take one message from a peer that has lanes; never waits.
+
+        Args:
+            arrived: what has come.
+            now: the time.
+
+        Returns:
+            Whether it waits for room now.  If so, the inbox it is in tells when it does no more.
+
+        Raises:
+            RemoteWireError: as `receive`.
+        """
+        message = self._decode(arrived.body)
+        if message is None:
+            return False
+        terms = NO_TERMS
+        if arrived.seconds is not None or arrived.trace is not None:
+            seconds = inf if arrived.seconds is None else arrived.seconds
+            terms = Terms(now + seconds, arrived.trace)
+        return self._take(message, len(arrived.body), arrived.lane, terms)
+
+    def _decode(self, frame: bytes | str) -> BusMessage | None:
         self._received += 1
         try:
-            message = self._session.decode(frame)
+            return self._session.decode(frame)
         except RemoteWireError as error:
             unread = ForeignMessage(
                 source=self.name, target=self.policy.local, tag="?", detail=str(error)
             )
             self._bus.dead_letter(unread, "undecodable", self._node.name, str(error))
-            self._fail_answered(frame, error)
+            self.replies.fail_unread(frame, error)
             if self._session.abused:
                 raise RemoteWireError(f"too many unreadable messages, the last: {error}") from None
-            return False
+            return None
+
+    def _take(self, message: BusMessage, size: int, lane: Lane, terms: Terms) -> bool:
         decision = self.policy.inbound(message)
         if not decision:
             self._refuse_inbound(message, decision.reason)
         elif decision.receiver is None:
             assert isinstance(message, BusWorkerRegistryMessage)
             self._announced(message)
-        elif isinstance(message, RESPONSES):
-            self._answered(message)
         elif type(message) in REPLIES:
-            self._happened(message)
+            return self.replies.receive(message, size, lane)
         else:
-            self.deliveries.receive(retargeted(message, decision.receiver), len(frame))
-        return isinstance(message, BusSystemMessage)
+            message = retargeted(message, decision.receiver)
+            return self.deliveries.receive(message, size, lane, terms)
+        return False
 
     def _refuse_inbound(self, message: BusMessage, reason: str) -> None:
         self._bus.dead_letter(message, "refused", self._node.name, reason)
         if not isinstance(message, FINAL):
             return
-        if request := self._open_request(cast("Any", message).job_id):
+        if request := self.replies.request(cast("Any", message).job_id):
             request.gone(f"its answer was not let through by proxy {self._node.name!r}: {reason}")
-
-    def _fail_answered(self, frame: bytes | str, error: RemoteWireError) -> None:
-        """Fail the job that an unreadable answer was for: its requester would wait for ever."""
-        job_id = answered_job(frame)
-        request = None if job_id is None else self._open_request(job_id)
-        if request is not None and not request.exited:
-            text = f"its answer cannot be read: {error}"
-            remote = JobRemoteError(self.name, request.name, type(error).__name__, text, "")
-            request.finish(Outcome(JobStatus.ERROR, error=remote))
-            request.exit()
 
     def _announced(self, message: BusWorkerRegistryMessage) -> None:
         """Enter the remote worker in the registry; whatever the entry says, it is remote."""
@@ -374,34 +494,16 @@ class Portal:
         else:
             self._registry.register(entry, self._runner)
 
-    def _open_request(self, job_id: str) -> Request | None:
-        """Return the request that left here and that a reply is about."""
-        request = self._bus.open_requests.get(job_id)
-        if isinstance(request, Request) and request.responder is self and request.job is _LEFT:
-            return request
+
+def _trace_of(request: Request) -> dict[str, str] | None:
+    """Return what traces a request.
+
+    Raises:
+        LocalWireError: it is no dict of texts.
+    """
+    trace: Any = request.variables.get(trace_context)
+    if trace is None:
         return None
-
-    def _answered(self, message: BusJobResponseMessage | BusJobResponseUrgentMessage) -> None:
-        request = self._open_request(message.job_id)
-        if request is not None and not request.exited:
-            request.finish(outcome_of(request, message))
-            request.exit()
-        elif message.status is not JobStatus.CANCELLED:
-            # That a handler gave in to its cancellation, however late, is no reply.
-            self._bus.dead_letter(message, "late reply", self.policy.local)
-
-    def _happened(self, message: Any) -> None:
-        request = self._open_request(message.job_id)
-        if request is None or request.exited:
-            self._bus.dead_letter(message, "late reply", self.policy.local)
-            return
-        self._bus.tell(message)
-        data = message.update if hasattr(message, "update") else message.data
-        reply = REPLIES[type(message)]
-        assert reply.event is not None
-        event = request.event(reply.event, data)
-        if not request.box.put_nowait(event, EVENT_CAPACITY):
-            self._bus.dead_letter(message, "overflow", self.policy.local)
-        if reply.final:
-            request.finish(Outcome(JobStatus.COMPLETED, {} if data is None else data))
-            request.exit()
+    if not is_dict(trace) or not all(isinstance(text, str) for text in (*trace, *trace.values())):
+        raise LocalWireError(f"trace_context must hold a dict of str or None, not {trace!r:.200}")
+    return trace

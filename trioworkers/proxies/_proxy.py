@@ -5,21 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from secrets import token_hex
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import trio
 
 from .._address import Address
-from .._checks import check_settings
+from .._checks import check_counts, check_settings
 from .._handlers import HandlerTable
 from .._slot import Slot
 from .._values import LinkStatistics
 from .._worker import Worker
 from ..abc import MessageSerializer
+from ..errors import ReplayGapError
 from ..messages import BusLocalMessage, BusMessage, is_message_class
 from ..wire import JSONMessageSerializer, Limits
+from ..wire.epoch import Epoch
+from ..wire.hello import LinkLimits
 from ._anteroom import Anteroom
+from ._dialects import Dialect, PipecatDialect
 from ._link import CLOSE_SECONDS, Link
+from ._native import NativeDialect
 from ._portal import Portal
 from ._transport import LinkClosed
 from .policy import SESSION_CONTROL, ProxyPolicy
@@ -27,18 +33,32 @@ from .policy import SESSION_CONTROL, ProxyPolicy
 __all__ = [
     "HANDSHAKE_SECONDS",
     "HEARTBEAT",
+    "NEEDS_NATIVE",
+    "Delivery",
     "WebSocketProxy",
-    "check_dialect",
+    "check_choice",
     "refuse_bus",
 ]
 
 logger = logging.getLogger("trioworkers")
+
+Delivery: TypeAlias = Literal["at_most_once", "at_least_once"]
 
 HEARTBEAT = 20.0
 """Seconds between two looks at whether a silent peer is still there."""
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds that the opening handshake may take."""
+
+WINDOW = 64 * 2**10
+"""How many bytes of data and replies a native peer may have on their way."""
+
+CREDIT = 1024
+"""How many messages of one lane a native peer may have on their way, or waiting for room."""
+
+NEEDS_NATIVE = (
+    'delivery="at_least_once" does not go with dialect="pipecat", which has no acknowledgements'
+)
 
 
 class _Current(MessageSerializer):
@@ -84,6 +104,9 @@ class WebSocketProxy(Worker):
         *,
         active: bool,
         heartbeat: float,
+        window: int = WINDOW,
+        credit: int = CREDIT,
+        delivery: Delivery = "at_most_once",
     ) -> None:
         """Prepare a proxy; called by its subclasses.
 
@@ -93,11 +116,13 @@ class WebSocketProxy(Worker):
             serializer: how messages are written; None for Pipecat's JSON.
             active: whether it starts active.
             heartbeat: seconds.
+            window: how many bytes a native peer may have on their way.
+            credit: how many messages of one lane it may have on their way, or waiting here.
+            delivery: whether a session goes on when its connection is lost.
 
         Raises:
-            TypeError: `serializer` is none, or `heartbeat` no number.
-            ValueError: a name is impossible, or taken by the other worker; or `heartbeat` is not
-                positive.
+            TypeError: `serializer` is none, or a number is of the wrong type.
+            ValueError: a name is impossible, or taken by the other worker; or a number is.
         """
         super().__init__(name, active=active)
         if name in (policy.local, policy.remote):
@@ -107,11 +132,25 @@ class WebSocketProxy(Worker):
         if not (serializer is None or isinstance(serializer, MessageSerializer)):
             raise TypeError(f"serializer must be a MessageSerializer or None, not {serializer!r}")
         check_settings({"heartbeat": heartbeat})
-        if heartbeat == 0:
-            raise ValueError(f"heartbeat must be more than 0 seconds, and is {heartbeat!r}")
+        if heartbeat < 0.001:
+            raise ValueError(f"heartbeat must be at least 0.001 seconds, and is {heartbeat!r}")
+        check_counts({"credit": credit, "window": window})
+        if window < 64:
+            raise ValueError(f"window must be at least 64 bytes, and is {window!r}")
         self._policy = policy
         self._serializer = serializer or JSONMessageSerializer()
         self._heartbeat = heartbeat
+        self._limits = LinkLimits(
+            message_size=self._message_size, window=window, messages=credit, heartbeat=heartbeat
+        )
+        check_choice("delivery", delivery, ("at_most_once", "at_least_once"))
+        self._keeping = delivery == "at_least_once"
+        # What is known of a session beyond its connection, if it is kept.
+        self._epoch: Epoch | None = None
+        # Whether the peer has said goodbye, and so will not go on with it.
+        self._goodbye = False
+        # Whether the peer was told of the local worker before it was known how it speaks.
+        self._introduced = False
         self._portal: Portal | None = None
         self._current: _Current | None = None
         self._link: Link | None = None
@@ -123,6 +162,11 @@ class WebSocketProxy(Worker):
         self._idle = trio.Event()
         # Fails early if a type that is to cross cannot.
         self._table(None)
+
+    @property
+    def delivery(self) -> Delivery:
+        """What was asked for: whether a session goes on when its connection is lost."""
+        return "at_least_once" if self._keeping else "at_most_once"
 
     @property
     def connected(self) -> bool:
@@ -197,20 +241,101 @@ class WebSocketProxy(Worker):
             self._attempt.cancel(reason=reason)
 
     async def _occupy(self, attempt: trio.CancelScope) -> None:
+        handing_over = trio.CancelScope()
+        self.nursery.start_soon(self._hand_over, handing_over, name=f"inboxes of {self.name}")
         try:
             with attempt:
                 await self._stay_connected()
             if attempt.cancelled_caught:
                 await self._given_up()
         finally:
+            # What waited for another connection gets none.
+            self._end_session("its proxy has given up", ended=not self._wanted)
+            handing_over.cancel(reason="there is no link")
             self._attempt = None
             self._idle.set()
             self._node.mailbox.wake()
 
+    async def _hand_over(self, scope: trio.CancelScope) -> None:
+        """Hand over what waits for room, as long as there is an attempt."""
+        assert self._portal is not None
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for task in self._portal.tasks:
+                    nursery.start_soon(task)
+
     async def _given_up(self) -> None:
         """React to the end of an attempt that has not led to a link."""
 
-    async def _serve_link(self, room: Anteroom) -> LinkClosed:
+    async def _speak(self, room: Anteroom, native: bool) -> Dialect:
+        """Begin to talk over a new connection.  A checkpoint; takes any time.
+
+        Raises:
+            RemoteWireError: the peer does not speak the native dialect.
+            LinkClosed: the connection is over.
+        """
+        portal = self._portal
+        assert portal is not None
+        if not native:
+            if self._keeping:
+                self._warn_of_loss()
+            return PipecatDialect(portal, self._heartbeat)
+        epoch = self._epoch or Epoch(token_hex(16), keeping=self._keeping)
+        dialect = NativeDialect(portal, epoch, self._limits, self._heard_goodbye)
+        opened = await dialect.open(room)
+        if self._keeping:
+            self._epoch = epoch
+            if epoch.meeting is None:
+                self._warn_of_loss()
+        if opened.resumed and portal.linked:
+            # From now on, and not only when the hook has agreed: it is this connection that has
+            # to tell what happens meanwhile.
+            portal.resume(dialect)
+        elif portal.linked:
+            self._forgotten(opened.lost)
+        return dialect
+
+    def _warn_of_loss(self) -> None:
+        logger.warning(
+            "proxy %s delivers at most once: the side of %s keeps no session",
+            self.name,
+            self._policy.remote,
+        )
+
+    def _forgotten(self, lost: Iterable[Any]) -> None:
+        """End a session that the peer knows no more.
+
+        Raises:
+            ReplayGapError: nobody can say what has become of its last messages.
+        """
+        assert self._portal is not None
+        reason = "its side has forgotten the session"
+        count = self._portal.lose(lost, reason) + self._portal.unlink(reason)
+        if count:
+            raise ReplayGapError(self._policy.remote, count)
+
+    def _heard_goodbye(self) -> None:
+        self._goodbye = True
+
+    def _stays(self, end: LinkClosed) -> bool:
+        """Tell whether the session goes on over another connection."""
+        met = self._epoch is not None and self._epoch.meeting is not None
+        return met and not self._goodbye and self._wanted and end.by != "us"
+
+    def _forsake(self, reason: str) -> None:
+        """Give up a session that waits for its next connection."""
+        self._end_session(reason, ended=False)
+
+    def _end_session(self, reason: str, *, ended: bool) -> None:
+        """Give up what was kept for another connection."""
+        epoch, self._epoch, self._goodbye = self._epoch, None, False
+        if self._portal is None:
+            return
+        if epoch is not None:
+            self._portal.lose((each for lane in epoch.sent for each in lane.forget()), reason)
+        self._portal.unlink(reason, ended=ended)
+
+    async def _serve_link(self, room: Anteroom, dialect: Dialect) -> LinkClosed:
         """Carry messages over one connection until it is over; return how it ended."""
         transport = room.transport
         portal, current = self._portal, self._current
@@ -227,8 +352,12 @@ class WebSocketProxy(Worker):
                 # What the peer has said is not for a worker whose hook has not agreed.
                 end = lost
                 return end
-            self._link = Link(portal, transport, self._heartbeat, self._link_over, room.kept)
-            portal.link(current, self._broadcasts(current.now()))
+            self._link = Link(portal, transport, dialect, self._link_over, room.kept)
+            if not portal.linked:
+                credit = dialect if isinstance(dialect, NativeDialect) else None
+                heard = self._broadcasts(current.now())
+                introduced = self._introduced and credit is None
+                portal.link(current, heard, credit, introduced=introduced)
             end = await self._link.run()
         except Exception:
             end = LinkClosed(1011, "the proxy has failed", "us")
@@ -247,9 +376,12 @@ class WebSocketProxy(Worker):
         return end
 
     def _link_over(self, end: LinkClosed) -> None:
-        assert self._portal is not None
+        if self._stays(end):
+            assert self._portal is not None
+            self._portal.pause(self._forsake)
+            return
         cancelled = end.by == "us" and end.code == 1001
-        self._portal.unlink(str(end), ended=cancelled or not self._wanted)
+        self._end_session(str(end), ended=cancelled or not self._wanted)
 
     def _table(self, handled: HandlerTable | None) -> MessageSerializer:
         """Return a serializer for what may cross without being named by the user.
@@ -294,14 +426,14 @@ def refuse_bus(bus: object, cls: type) -> None:
         )
 
 
-def check_dialect(dialect: object, known: tuple[str, ...]) -> None:
-    """Check the name of a dialect.
+def check_choice(what: str, given: object, known: tuple[str, ...]) -> None:
+    """Check one of several words.
 
     Raises:
-        ValueError: it is unknown.
+        ValueError: it is another one.
     """
-    if dialect not in known:
-        raise ValueError(f"dialect must be one of {', '.join(known)}, not {dialect!r}")
+    if given not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, not {given!r}")
 
 
 def _crossing(types: Iterable[type[BusMessage]]) -> list[type[BusMessage]]:

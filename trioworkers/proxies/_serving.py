@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import attrs
 import trio
 
-from .._checks import check_async, check_settings
+from .._checks import check_async, check_counts, check_settings
 from .._open_runner import open_runner
 from .._worker import Worker
 from ..abc import Authenticator
@@ -20,6 +20,7 @@ from ._handshakes import TransportName, handshakes_of
 from ._incoming import IncomingConnection, receive_request, reject
 from ._line import Line
 from ._listener import check_port
+from ._sessions import continue_session
 from ._shared_stream import address_name, drop, peer_name
 from ._transport import LinkClosed
 from .server import WebSocketProxyServer
@@ -154,10 +155,14 @@ class _Server:
     transport: TransportName
     connections: int = 0
     turned_away: int = 0
+    # Sessions that run, and those of them that outlive their connections.
+    sessions: int = 0
+    lasting: int = 0
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection, from its first byte on."""
-        if self.connections < self.max_connections:
+        # A client that comes back needs a place beside the one that its session has.
+        if self.connections < self.max_connections + self.lasting:
             self.connections += 1
             try:
                 await self._serve(stream, self.handshake_timeout, full=False)
@@ -224,16 +229,27 @@ class _Server:
 
     async def _run_session(self, incoming: IncomingConnection) -> None:
         """Run a session until its link is over; its crash ends here."""
+        if await continue_session(incoming) is None:
+            return
+        if self.sessions >= self.max_connections:
+            await self._close(incoming, 1013, "too many sessions")
+            return
         code = 1000
+        self.sessions += 1
         try:
             await self._session(incoming)
         except* Exception as group:
             error = group.exceptions[0] if len(group.exceptions) == 1 else group
             logger.error("the session of %s crashed", incoming.remote, exc_info=error)
             code = 1011
+        finally:
+            self.sessions -= 1
         # The proxy has closed the connection, unless it never had the chance to.
+        await self._close(incoming, code, "the session is over")
+
+    async def _close(self, incoming: IncomingConnection, code: int, reason: str) -> None:
         with trio.move_on_after(PARTING):
-            await incoming.transport.close(code, "the session is over")
+            await incoming.transport.close(code, reason)
 
     async def _session(self, incoming: IncomingConnection) -> None:
         workers: list[Any] = list(await self.build(incoming))
@@ -243,8 +259,13 @@ class _Server:
                 "build() must return a WebSocketProxyServer(..., websocket=websocket) among the "
                 f"workers, not {workers!r}"
             )
-        async with open_runner(*workers, **self.runner_settings):  # type: ignore[arg-type]
-            await proxies[0].wait_stopped()
+        lasting = proxies[0].delivery == "at_least_once"
+        self.lasting += lasting
+        try:
+            async with open_runner(*workers, **self.runner_settings):  # type: ignore[arg-type]
+                await proxies[0].wait_stopped()
+        finally:
+            self.lasting -= lasting
 
 
 @attrs.frozen
@@ -285,20 +306,6 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
-
-
-def check_counts(counts: Mapping[str, object]) -> None:
-    """Check whole numbers, by name.
-
-    Raises:
-        TypeError: one is no int.
-        ValueError: one is less than 1.
-    """
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, not {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, and is {value!r}")
 
 
 def check_origins(origins: Iterable[str | None]) -> frozenset[str | None]:

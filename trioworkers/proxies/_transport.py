@@ -63,6 +63,9 @@ class Transport(ABC):
     subprotocol: str | None = None
     """The subprotocol that the server has chosen, once that is known."""
 
+    unread: tuple[bytes | str, ...] = ()
+    """What was received by somebody who has left it to whoever comes next; at most one message."""
+
     lost: LinkClosed | None = None
     """How the connection ended, as far as that was noticed: nothing can be received any more."""
 

@@ -17,8 +17,20 @@ from ..errors import RemoteWireError
 from ..messages import BusMessage
 from ._anteroom import Anteroom
 from ._dial import check_headers, open_client_transport, parse_url, shown
+from ._dialects import Dialect
 from ._handshakes import TransportName, handshakes_of
-from ._proxy import HANDSHAKE_SECONDS, HEARTBEAT, WebSocketProxy, check_dialect, refuse_bus
+from ._native import SUBPROTOCOL
+from ._proxy import (
+    CREDIT,
+    HANDSHAKE_SECONDS,
+    HEARTBEAT,
+    NEEDS_NATIVE,
+    WINDOW,
+    Delivery,
+    WebSocketProxy,
+    check_choice,
+    refuse_bus,
+)
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
 
@@ -51,12 +63,15 @@ class WebSocketProxyClient(WebSocketProxy):
         headers: Mapping[str, str] | None = None,
         serializer: MessageSerializer | None = None,
         active: bool = False,
-        dialect: Literal["pipecat"] = "pipecat",
+        dialect: Literal["native", "pipecat"] = "native",
         ssl_context: ssl.SSLContext | None = None,
         reconnect: Backoff | None = Backoff(),  # noqa: B008 - frozen
         heartbeat: float = HEARTBEAT,
         handshake_timeout: float = HANDSHAKE_SECONDS,
         transport: TransportName = "trio-websocket",
+        window: int = WINDOW,
+        credit: int = CREDIT,
+        delivery: Delivery = "at_most_once",
         bus: None = None,
     ) -> None:
         """Make a proxy; add it to a runner like any worker.
@@ -73,14 +88,21 @@ class WebSocketProxyClient(WebSocketProxy):
             serializer: how messages are written, and which; by default Pipecat's JSON.  The types
                 in `forward_messages` and those that the local worker handles are known anyway.
             active: connect at the start already.
-            dialect: how the two sides talk; there is one so far.
+            dialect: how the two sides talk: `"native"` with another trioworkers, `"pipecat"` with
+                a real Pipecat process.
             ssl_context: for `wss://`; None for the system's trust store.
             reconnect: how long to wait before each attempt; None to make one only: then a connect
                 that fails fails the proxy, and a lost connection ends it.
             heartbeat: seconds after which a silent peer is asked whether it is there, and which it
                 has to answer.
-            handshake_timeout: seconds that connecting may take.
+            handshake_timeout: seconds that connecting may take, and then the peer's hello.
             transport: the library that carries the connection; `"websockets"` is an extra.
+            window: how many bytes of data and replies the peer may have on their way; natively.
+            credit: how many messages of one lane it may have on their way, or waiting for room
+                here; natively.
+            delivery: `"at_least_once"` lets a session go on over the next connection when one is
+                lost: jobs stay open, what was not confirmed is sent again, and the receiver drops
+                what it has had.  The server's proxy has to have the same.
             bus: not to be passed: a proxy gets its bus from the runner it is added to.
 
         Raises:
@@ -89,14 +111,26 @@ class WebSocketProxyClient(WebSocketProxy):
             ValueError: a name, the URL, a header, `transport` or a number of seconds is impossible.
         """
         refuse_bus(bus, type(self))
-        check_dialect(dialect, ("pipecat",))
+        check_choice("dialect", dialect, ("native", "pipecat"))
         policy = ProxyPolicy(
             local_worker_name,
             remote_worker_name,
             forward_messages=forward_messages,
             accept=accept,
         )
-        super().__init__(name, policy, serializer, active=active, heartbeat=heartbeat)
+        if delivery == "at_least_once" and dialect != "native":
+            raise ValueError(NEEDS_NATIVE)
+        super().__init__(
+            name,
+            policy,
+            serializer,
+            active=active,
+            heartbeat=heartbeat,
+            window=window,
+            credit=credit,
+            delivery=delivery,
+        )
+        self._native = dialect == "native"
         if not (reconnect is None or isinstance(reconnect, Backoff)):
             raise TypeError(f"reconnect must be a Backoff or None, not {reconnect!r}")
         check_settings({"handshake_timeout": handshake_timeout})
@@ -170,10 +204,12 @@ class WebSocketProxyClient(WebSocketProxy):
             end: LinkClosed | Exception
             try:
                 transport = await self._dial(nursery)
-            except (OSError, RemoteWireError) as error:
+                room = Anteroom(transport, self._heartbeat)
+                dialect = await self._begin(room)
+            except (OSError, RemoteWireError, LinkClosed) as error:
                 end = error
             else:
-                end = await self._serve_link(Anteroom(transport, self._heartbeat))
+                end = await self._serve_link(room, dialect)
             nursery.cancel_scope.cancel(reason="the connection is over")
         return end
 
@@ -183,13 +219,27 @@ class WebSocketProxyClient(WebSocketProxy):
                 self._url,
                 headers=self._headers,
                 ssl_context=self._ssl_context,
-                subprotocols=(),
+                subprotocols=(SUBPROTOCOL,) if self._native else (),
                 max_message_size=self._message_size,
                 nursery=nursery,
                 transport=self._carrier,
             )
         seconds = self._handshake_timeout
         raise RemoteWireError(f"no answer to the handshake with {shown(self._url)} for {seconds} s")
+
+    async def _begin(self, room: Anteroom) -> Dialect:
+        """Agree on how to talk; a connection without that is dropped."""
+        seconds = self._handshake_timeout
+        try:
+            with trio.move_on_after(seconds):
+                return await self._speak(room, self._native)
+            raise RemoteWireError(
+                f"the peer at {shown(self._url)} is not native: no hello within {seconds} s; "
+                'dialect="pipecat" is for a Pipecat process'
+            )
+        except BaseException:
+            await room.transport.abort()  # noqa: ASYNC102 - does not wait
+            raise
 
     async def _give_up(self, end: LinkClosed | Exception) -> None:
         if not isinstance(end, LinkClosed):

@@ -1,0 +1,198 @@
+"""The native dialect on one connection: the session of `wire.session` between portal and link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from .._requests import Request
+from .._values import safe_text
+from ..errors import RemoteWireError
+from ..wire.chunks import Kind, Lane
+from ..wire.epoch import Cancelled, Epoch
+from ..wire.flow import Arrived
+from ..wire.hello import LinkLimits
+from ..wire.session import Broken, Closed, Opened, Session, Speaker
+from ._anteroom import Anteroom
+from ._dialects import Dialect
+from ._outbox import Packed
+from ._outcomes import writable
+from ._portal import Portal
+from ._transport import LinkClosed, Transport
+
+__all__ = ["SUBPROTOCOL", "NativeDialect", "is_hello"]
+
+SUBPROTOCOL = "trioworkers.v1"
+"""What a client offers that speaks it."""
+
+WHY = 200
+"""How many characters of a reason, and of a path, cross with a cancel."""
+
+
+def is_hello(frame: bytes | str) -> bool:
+    """Tell whether a frame begins as the first one of this dialect does, and no JSON text."""
+    return isinstance(frame, bytes) and frame[:1] == bytes((Kind.HELLO,))
+
+
+class _Leaving:
+    """The lanes as the session sees them: what it takes is about to leave."""
+
+    __slots__ = ("_epoch", "_lanes", "_portal")
+
+    def __init__(self, portal: Portal, epoch: Epoch) -> None:
+        self._portal = portal
+        self._epoch = epoch
+        self._lanes = portal.outbox.lanes
+
+    def head(self, lane: Lane) -> Packed | None:
+        """Return what leaves next of a lane, or None."""
+        return self._lanes.head(lane)
+
+    def take_from(self, lane: Lane) -> Packed:
+        """Take it."""
+        packed = self._lanes.take_from(lane)
+        self._portal.left(packed, self._epoch.sent[lane].next)
+        return packed
+
+
+class NativeDialect(Dialect):
+    """Credit, priority, cancels and deadlines across one connection.
+
+    Args:
+        portal: where messages come from and go to.
+        epoch: what is known from before.
+        limits: what is taken here.
+        on_goodbye: called when the peer says that it will not go on with this session.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        epoch: Epoch,
+        limits: LinkLimits,
+        on_goodbye: Callable[[], None],
+    ) -> None:
+        self._portal = portal
+        self._epoch = epoch
+        self._on_goodbye = on_goodbye
+        self._session = Session(epoch, limits, trio.current_time())
+        self._lanes: Any = _Leaving(portal, epoch)
+
+    # Opening
+
+    async def open(self, room: Anteroom) -> Opened:
+        """Say hello, and wait for the peer's.  A checkpoint; takes any time, so bound it.
+
+        What a peer says in Pipecat's format before is left out: it did not know better.
+
+        Raises:
+            RemoteWireError: its hello breaks the rules.
+            LinkClosed: the connection is over.
+        """
+        await room.transport.send(self.leave())
+        while not is_hello(frame := await room.receive()):
+            pass
+        for event in self._receive(frame):
+            if isinstance(event, Opened):
+                return event
+            if isinstance(event, Closed | Broken):
+                raise RemoteWireError(f"no link in the native dialect: {event.reason}")
+        raise RemoteWireError("the native dialect does not begin like that")
+
+    # As what the portal asks of a peer with credit
+
+    @property
+    def message_size(self) -> int:
+        """How big a message the peer takes, in bytes."""
+        return self._session.takes.message_size
+
+    @property
+    def repeated(self) -> int:
+        """How many messages have left more than once."""
+        return sum(lane.repeated for lane in self._epoch.sent)
+
+    def tell_cancel(self, request: Request, number: int) -> bool:
+        """Tell the peer of a cancel; return whether the request had left in part only, and ends."""
+        reason, path = request.cancelled_by or (None, request.requester)
+        text = None if reason is None else writable(reason)[:WHY]
+        given_up = self._session.cancel(
+            Cancelled(request.id, text, writable(path)[:WHY], int(number))
+        )
+        self._portal.outbox.wake()
+        return given_up
+
+    def taken(self, lane: Lane) -> None:
+        """Take note that a message that waited here does so no more."""
+        self._session.taken(lane)
+        if self._session.due:
+            self._portal.outbox.wake()
+
+    # As a dialect
+
+    def leave(self) -> list[bytes]:
+        """Take one frame."""
+        session = self._session
+        if not session.has_more(self._portal.outbox.lanes):
+            return []
+        frame = session.next_frame(self._lanes, trio.current_time())
+        for packed in session.refused():
+            detail = f"{len(packed.frame)} bytes, the peer takes {self.message_size}"
+            self._portal.reject(packed.item, "refused", detail)
+        if not frame:
+            return []
+        self._portal.outbox.hand_over()
+        return [frame]
+
+    def receive(self, frame: bytes | str) -> bool:
+        """Take what a frame says."""
+        portal, session, now = self._portal, self._session, trio.current_time()
+        urgent = False
+        for event in self._receive(frame):
+            if isinstance(event, Arrived):
+                urgent = urgent or event.lane is Lane.SYSTEM
+                if not portal.arrive(event, now):
+                    session.taken(event.lane)
+            elif isinstance(event, Cancelled):
+                urgent = True
+                path = f"{event.path} -> {portal.path}"
+                portal.deliveries.cancel(event.job_id, event.reason, path)
+            elif isinstance(event, Closed):
+                self._on_goodbye()
+            elif isinstance(event, Broken):
+                raise RemoteWireError(event.reason)
+        # After a goodbye the connection is closed by whoever has said it.
+        if session.has_more(portal.outbox.lanes):
+            portal.outbox.wake()
+        return urgent
+
+    def _receive(self, frame: bytes | str) -> list[Any]:
+        if isinstance(frame, str):
+            raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
+        return self._session.receive(frame, trio.current_time())
+
+    @property
+    def done(self) -> bool:
+        """Whether the peer was told goodbye."""
+        return self._session.ours is Speaker.GONE
+
+    async def watch(self, transport: Transport) -> None:
+        """Look for signs of life in time."""
+        del transport
+        try:
+            while True:
+                again = self._session.check(trio.current_time())
+                if self._session.due:
+                    self._portal.outbox.wake()
+                await trio.sleep_until(again)
+        except RemoteWireError as error:
+            raise LinkClosed(1006, str(error), "network") from None
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye when nothing is left to leave."""
+        self._session.close(code, safe_text(reason))
+
+    def farewell(self) -> list[bytes]:
+        """Take one frame more: cancels leave first, then the system lane."""
+        return self.leave()

@@ -1,0 +1,123 @@
+"""Sessions that outlive their connections: where a client that comes back finds its proxy.
+
+A session is named by where both sides have met: of the two names in that, nobody but they know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import trio
+
+from ..errors import RemoteWireError
+from ..wire import chunks
+from ..wire.chunks import Kind
+from ..wire.epoch import Epoch
+from ._native import SUBPROTOCOL, is_hello
+from ._transport import LinkClosed, Transport
+from .transports import claim, transport_for
+
+__all__ = ["Resumable", "continue_session", "forget", "keep"]
+
+HELLO_SECONDS = 10.0
+"""Seconds that a client has for its hello, while there is anything to go on with."""
+
+
+class Resumable(Protocol):
+    """A proxy that goes on over another connection."""
+
+    async def go_on(self, transport: Transport) -> None:
+        """Take another connection of the same client; return when that is over."""
+        ...
+
+
+# Of each trio run its own: a proxy cannot take a connection of another loop.
+_kept: trio.lowlevel.RunVar[dict[str, Resumable]] = trio.lowlevel.RunVar("sessions")
+
+
+def _table() -> dict[str, Resumable]:
+    try:
+        return _kept.get()
+    except LookupError:
+        table: dict[str, Resumable] = {}
+        _kept.set(table)
+        return table
+
+
+def keep(epoch: Epoch | None, proxy: Resumable) -> None:
+    """Let the client find its proxy by the session of `epoch`, if it is kept; and by no other."""
+    forget(proxy)
+    if epoch is None or epoch.meeting is None:
+        return
+    table = _table()
+    table[epoch.meeting] = proxy
+    # A client that has never heard our hello knows no meeting, but will not change its own name.
+    one, _, other = epoch.meeting.partition(" ")
+    peer = other if one.startswith(f"{epoch.name}.") else epoch.meeting.rpartition(" ")[0]
+    if name := _lasting(peer):
+        table[name] = proxy
+
+
+def forget(proxy: Resumable) -> None:
+    """Let nobody find a proxy any more."""
+    table = _table()
+    for name in [name for name, each in table.items() if each is proxy]:
+        del table[name]
+
+
+def _lasting(name: str) -> str:
+    """Return what of a client's name is the same for each of its connections."""
+    return name.rpartition(".")[0]
+
+
+async def continue_session(websocket: Any) -> Any:
+    """Hand a new connection to the proxy whose session its client wants to go on with.
+
+    For servers of your own whose proxies have `delivery="at_least_once"`; `serve_proxies` does it
+    by itself.  Call it before you make a proxy for `websocket`.  A checkpoint; if there is such a
+    proxy it returns when the connection is over.
+
+    Args:
+        websocket: as for `WebSocketProxyServer`; not used by any proxy yet.
+
+    Returns:
+        None if the connection was handed over, or is over already; else what to pass to a new
+        proxy as `websocket=`.
+
+    Raises:
+        TypeError: it is no WebSocket connection.
+        ValueError: it has a proxy already.
+    """
+    transport = transport_for(websocket)
+    await trio.lowlevel.checkpoint()
+    offers = transport.offers
+    if not _table() or SUBPROTOCOL not in (offers or (transport.subprotocol,)):
+        return transport
+    try:
+        with trio.move_on_after(HELLO_SECONDS):
+            await transport.accept(SUBPROTOCOL if offers else None)
+            transport.unread = (await transport.receive(),)
+    except LinkClosed:
+        await transport.abort()
+        return None
+    proxy = _proxy_of(transport.unread[0]) if transport.unread else None
+    if proxy is None:
+        return transport
+    await proxy.go_on(claim(transport))
+    return None
+
+
+def _proxy_of(frame: bytes | str) -> Resumable | None:
+    """Return the proxy whose session a hello wants to go on with, if there is one."""
+    if not is_hello(frame) or isinstance(frame, str):
+        return None
+    try:
+        for kind, said in chunks.parse(frame):
+            if kind is Kind.HELLO:
+                table = _table()
+                names = str(said.get("meeting")), _lasting(str(said.get("name")))
+                return next((table[name] for name in names if name in table), None)
+    except RemoteWireError:
+        # It will be told so by the proxy that is made for it.
+        pass
+    return None
