@@ -326,7 +326,7 @@ def _show_table(
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for title in head:
-        table.add_column(title)
+        table.add_column(Text(title))  # it has brackets, which are no markup
     for row in rows:
         cells = [Text(cell) for cell in row]
         cells[column].stylize(_COLOURS.get(row[column], "dim"))
