@@ -42,6 +42,7 @@ def client_proxy(
         remote_worker_name="assistant",
         forward_messages=(BusFrameMessage,),
         serializer=JSONMessageSerializer(frames=(frame,), names=names),
+        dialect="pipecat",
         **settings,
     )
 

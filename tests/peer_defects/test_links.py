@@ -150,6 +150,7 @@ async def on_sockets(role: str, *workers: Worker) -> AsyncGenerator[Socketed]:
                     local_worker_name="assistant",
                     active=True,
                     reconnect=None,
+                    dialect="pipecat",
                     **names,
                 )
                 events = listened(client, "")

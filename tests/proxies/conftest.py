@@ -12,3 +12,10 @@ def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Run a test twice: connections of ours are carried by one library, then by the other."""
     monkeypatch.setattr(links, "CARRIER", request.param)
     return str(request.param)
+
+
+@pytest.fixture(params=["native", "pipecat"])
+def dialect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test twice: both ends of each link speak one dialect, then the other."""
+    monkeypatch.setattr(links, "DIALECT", request.param)
+    return str(request.param)

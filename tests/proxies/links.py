@@ -6,7 +6,7 @@ import functools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import trio
 import trio_websocket
@@ -29,6 +29,9 @@ Server = Callable[..., AbstractAsyncContextManager[int]]
 
 CARRIER: TransportName = "trio-websocket"
 """What carries the connections that are ours, unless it is said; set by the fixture `carrier`."""
+
+DIALECT: Literal["native", "pipecat"] = "pipecat"
+"""What both ends of a link speak, unless it is said; set by the fixture `dialect`."""
 
 
 @asynccontextmanager

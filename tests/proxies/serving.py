@@ -69,7 +69,7 @@ async def serving(
 async def connected(listener: ProxyListener, **settings: Any) -> AsyncIterator[Worker]:
     """Connect a runner with a worker `acme` to a session."""
     url = f"ws://127.0.0.1:{listener.port}/"
-    settings = {"url": url, "transport": links.CARRIER, **settings}
+    settings = {"url": url, "transport": links.CARRIER, "dialect": links.DIALECT, **settings}
     proxy = WebSocketProxyClient(
         "proxy",
         local_worker_name="acme",

@@ -29,6 +29,7 @@ class TcpClient(WebSocketProxyClient):
             "remote_worker_name": "assistant",
             "active": True,
             "reconnect": None,
+            "dialect": links.DIALECT,
             "transport": links.CARRIER,
             **settings,
         }

@@ -946,6 +946,7 @@ async def lured() -> AsyncIterator[tuple[Victim, Bystander, Any]]:
             reconnect=Backoff(initial=0.01, maximum=0.01, jitter=0.0),
             handshake_timeout=0.3,
             transport=links.CARRIER,
+            dialect="pipecat",
         )
         async with open_runner(acme, bystander, proxy):
             yield acme, bystander, take
