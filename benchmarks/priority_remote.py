@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serv
 from .latency import LOOK_EVERY, Meter, Share, due_times, pack, spin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROGRAM = f"{__package__}.priority_remote"
 PIECE = 256
@@ -107,20 +108,24 @@ class Near(Worker):
         return list(self.left.values())
 
 
-async def remote(settings: PrioritySettings) -> dict[str, Any]:
-    """Measure a worker in a process of its own."""
+@contextmanager
+def far_process(settings: PrioritySettings) -> Iterator[Any]:
+    """Run the far process; killed at the end."""
     command = [sys.executable, "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            port = int(process.stdout.readline())
-            late = await measure(settings, port)
-            process.stdin.close()
-            told: dict[str, Any] = json.loads(process.stdout.readline())
-            process.wait(10)
+            yield process
         finally:
             process.kill()
+
+
+async def remote(settings: PrioritySettings) -> dict[str, Any]:
+    """Measure a worker in a process of its own."""
+    with far_process(settings) as process:
+        late = await measure(settings, int(process.stdout.readline()))
+        process.stdin.close()  # what it waits for
+        told: dict[str, Any] = json.loads(process.stdout.readline())
+        process.wait(10)
     if late:
         now = time.perf_counter()
         told["unhandled"] = len(late)

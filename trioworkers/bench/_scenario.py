@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import checkpoint
@@ -49,13 +49,13 @@ class PriorityScenario:
         self,
         runner: WorkerRunner,
         settings: PrioritySettings,
-        recorder: Recorder,
+        recorder: Any,
         nursery: trio.Nursery,
     ) -> None:
         """Make it; a scenario is given one by `measure_priority` and does not make its own."""
         self._runner = runner
         self._settings = settings
-        self._recorder = recorder
+        self._recorder: Recorder = recorder
         self._nursery = nursery
 
     @property
