@@ -146,22 +146,21 @@ def measure(
     ]
     total = sum(len(runs) * each for _, runs, each in planned)
     number = 0
-    with terminable():
-        for group, runs, each in planned:
-            broken: set[str] = set()
-            for turn in range(each):
-                found: Samples = {}
-                for run in runs:
-                    number += 1
-                    if run.key in broken:
-                        continue
-                    progress(Step(group.name, turn + 1, each, sides[run.side].name, number, total))
-                    parameters = {**run.parameters, **(run.quick if quick else {})}
-                    found[run.key] = [run_once(sides[run.side], run.case, parameters)]
-                    if "error" in found[run.key][0]:
-                        broken.add(run.key)
-                for key, reports in found.items():
-                    samples.setdefault(key, []).extend(reports)
+    for group, runs, each in planned:
+        broken: set[str] = set()
+        for turn in range(each):
+            found: Samples = {}
+            for run in runs:
+                number += 1
+                if run.key in broken:
+                    continue
+                progress(Step(group.name, turn + 1, each, sides[run.side].name, number, total))
+                parameters = {**run.parameters, **(run.quick if quick else {})}
+                found[run.key] = [run_once(sides[run.side], run.case, parameters)]
+                if "error" in found[run.key][0]:
+                    broken.add(run.key)
+            for key, reports in found.items():
+                samples.setdefault(key, []).extend(reports)
     return samples
 
 
@@ -200,17 +199,20 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a process, in a group of its own; kill what it has started too, if it does not end well.
 
-    So a Ctrl-C reaches this process only, and nothing is left behind it.
+    So a Ctrl-C reaches this process only, and nothing is left behind it, nor behind a SIGTERM.
     """
-    with subprocess.Popen(
-        command,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    ) as process:
+    with (
+        terminable(),
+        subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield process
         finally:

@@ -223,6 +223,7 @@ def at_sizes(
     side: str,
     sizes: Mapping[int, Mapping[str, int | str]],
     keys: Mapping[int, str] | None = None,
+    quick: Mapping[str, int | str] | None = None,
 ) -> tuple[list[Run], list[tuple[int, str]]]:
     """Return the runs of one side at several sizes, and their sizes and keys.
 
@@ -231,9 +232,11 @@ def at_sizes(
         side: whose.
         sizes: the parameters at each size.
         keys: what some of the runs are called already.
+        quick: what `--quick` changes.
     """
     named = {size: (keys or {}).get(size, f"{side} {case} {size}") for size in sizes}
-    runs = [Run(named[size], side, case, parameters) for size, parameters in sizes.items()]
+    less = quick or {}
+    runs = [Run(named[size], side, case, given, less) for size, given in sizes.items()]
     return runs, list(named.items())
 
 

@@ -31,6 +31,7 @@ from .stats import in_us
 from .subjects import Curve, Subject, at_sizes
 
 COUNT = 100_000
+LESS = {"count": 20_000}
 FLAT = (1, 10, 100, 1_000, 10_000)
 # A message of Pipecat's costs more with each worker, so fewer of them take as long.
 PEER_COUNTS = {1: 20_000, 10: 10_000, 100: 2_000, 1_000: 300}
@@ -40,9 +41,10 @@ OURS, FLAT_OURS = at_sizes(
     "ours",
     {others: {"count": COUNT, "others": others} for others in FLAT},
     {others: f"flat {others}" for others in FLAT},
+    LESS,
 )
 BARE, FLAT_BARE = at_sizes(
-    "send", "limits", {others: {"count": COUNT, "others": others} for others in FLAT}
+    "send", "limits", {others: {"count": COUNT, "others": others} for others in FLAT}, quick=LESS
 )
 BUS, FLAT_BUS = at_sizes(
     "send_bus",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,18 @@ def test_ctrl_c_before_a_round_is_complete() -> None:
         _, errors = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in errors
+    wait_until(lambda: not any(is_running(pid) for pid in left))
+
+
+@proc
+def test_sigterm() -> None:
+    """SIGTERM leaves no process behind either."""
+    with started("bench", "memory") as process:
+        wait_until(lambda: bool(children_of(process)))
+        left = children_of(process)
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
     wait_until(lambda: not any(is_running(pid) for pid in left))
 
 

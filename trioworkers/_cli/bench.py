@@ -324,11 +324,20 @@ def _show_table(
         aligned = _module(package, "claims").aligned([head, *rows])
         emit("".join(f"{row}\n" for row in aligned))
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    console = Console(highlight=False)
+    widths = (max(map(len, cells)) for cells in zip(head, *rows, strict=True))
+    wraps = sum(widths) + 2 * len(head) > console.width
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        header_style="bold",
+        leading=int(wraps),
+    )
     for title in head:
         table.add_column(Text(title))  # it has brackets, which are no markup
     for row in rows:
         cells = [Text(cell) for cell in row]
         cells[column].stylize(_COLOURS.get(row[column], "dim"))
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    console.print(table)
