@@ -100,6 +100,10 @@ class Shape:
     # while everybody waits.
 
     @functools.cached_property
+    def _plan(self) -> tuple[tuple[str, str, Check, Any], ...]:
+        return tuple((each.name, each.key, each.rule.check, each.none) for each in self.fields)
+
+    @functools.cached_property
     def _read(self) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
         return make_reader(self.fields, self.ignored)
 
@@ -123,14 +127,21 @@ class Shape:
         Raises:
             LocalWireError: a field holds what the peer would not take.
         """
-        for field in self.fields:
-            each = getattr(value, field.name)
-            self.check(field, each)
-            if each is None:
-                if field.none is ABSENT:
-                    continue
-                each = field.none
-            data[field.key] = each
+        name = ""
+        try:
+            for name, key, check, none in self._plan:
+                each = getattr(value, name)
+                check(each, None)
+                if each is None:
+                    if none is ABSENT:
+                        continue
+                    each = none
+                data[key] = each
+        except Misfit as error:
+            raise self._unfit(name, error) from None
+
+    def _unfit(self, name: str, error: Misfit) -> LocalWireError:
+        return LocalWireError(f"{self.cls.__qualname__}.{name} cannot cross: {error}")
 
     def check(self, field: Field, value: object) -> None:
         """Check that a value may stand in a field.
@@ -141,8 +152,7 @@ class Shape:
         try:
             field.rule.check(value, None)
         except Misfit as error:
-            name = f"{self.cls.__qualname__}.{field.name}"
-            raise LocalWireError(f"{name} cannot cross: {error}") from None
+            raise self._unfit(field.name, error) from None
 
     def build(self, data: dict[str, Any]) -> Any:
         """Make an object of the fields that a peer sent; `data` is used up.

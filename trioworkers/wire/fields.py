@@ -1,8 +1,8 @@
 """The fields of one class: what may stand in them, and functions made for this class alone.
 
-A loop over the fields, with a call for each, takes three times as long as a function that has them
-one below the other.  So that one is written here, from the names and keys of a class of this side:
-nothing that a peer has sent gets into it.
+A loop over the fields, with a call for each, takes two to three times as long as a function that
+has them one below the other.  So that one is written here, from the names and keys of a class of
+this side: nothing that a peer has sent gets into it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ ABSENT: Any = _Absent()
 class Field(NamedTuple):
     """One field of a registered class.
 
-    `key` is its name on the wire, and `argument` that in the constructor.  A name may have `longest`
-    characters: only `str` is sure there.  `none` is what is written in the place of None: `ABSENT` for nothing.
-    Without it the constructor gets `default`: if that is `ABSENT` nothing, and with `required`
-    there has to be a value.
+    `key` is its name on the wire, and `argument` that in the constructor.  A name may have
+    `longest` characters; there at most `str` and None are sure.  `none` is what is written in the
+    place of None: `ABSENT` for nothing.  If a peer leaves the field out, the constructor gets
+    `default`: nothing if that is `ABSENT`.  With `required` there has to be a value.
     """
 
     name: str
