@@ -13,6 +13,7 @@ import trio
 from tests.docs.pages import DOCS, PAGES, ROOT, prose
 from tests.source import MODULES
 from trioworkers import Job, JobGroup, LocalBus, PendingJob, Registry, Worker, WorkerRunner
+from trioworkers.proxies._native import SUBPROTOCOL
 
 # A checkout has these, the folder in which a wheel is tested does not.
 NOT_BESIDE_A_WHEEL = {"LICENSE-MIT", "LICENSE-APACHE", "SECURITY.md"}
@@ -80,7 +81,7 @@ def test_names_of_the_package_exist(page: Path) -> None:
     names = [
         name
         for code in _CODE.findall(prose(page))
-        for name in re.findall(r"\btrioworkers((?:\.\w+)+)", code)
+        for name in re.findall(r"\btrioworkers((?:\.\w+)+)", code.replace(SUBPROTOCOL, ""))
     ]
     assert not [name for name in names if not resolves(name.lstrip(".").split("."))]
 

@@ -19,8 +19,8 @@ from trioworkers.proxies import (
     _line,
     _link,
     _outbox,
-    _portal,
     _proxy,
+    _replies,
     _serving,
     _shared_stream,
     serve_proxies,
@@ -54,7 +54,7 @@ def test_the_arguments_of_a_client() -> None:
     expected = {
         name: "" if value is inspect.Parameter.empty else repr(value)
         for name, value in defaults(WebSocketProxyClient).items()
-        if name not in {"name", "bus", "dialect"}
+        if name not in {"name", "bus"}
     }
     assert expected["reconnect"] == repr(Backoff())
     assert named == expected | {"reconnect": "Backoff()"}
@@ -81,6 +81,7 @@ def test_the_arguments_that_a_server_has_not() -> None:
         ("come in before there is a link", ["1,024", "4 MiB"]),
         ("empty fragments of one message", ["4,096"]),
         ("unreadable messages", ["32", "every 8 good"]),
+        ("on their way natively, data and replies", ["64 KiB"]),
         ("silence", ["20 s"]),
         ("an orderly close", ["2 s"]),
     ],
@@ -98,7 +99,7 @@ def test_the_bounds_of_a_link(what: str, numbers: list[str]) -> None:
             _deliveries.INBOX_BYTES // MIB,
         ],
         "come in, in the local worker's system lane": [_deliveries.SYSTEM_CAPACITY],
-        "events of one job, unread": [_portal.EVENT_CAPACITY],
+        "events of one job, unread": [_replies.EVENT_CAPACITY],
         "open jobs of one peer": [_deliveries.MAX_JOBS],
         "come in before there is a link": [
             _anteroom.EARLY_MESSAGES,
@@ -106,6 +107,7 @@ def test_the_bounds_of_a_link(what: str, numbers: list[str]) -> None:
         ],
         "empty fragments of one message": [_shared_stream.EMPTY_FRAGMENTS],
         "unreadable messages": [pipecat_session.PATIENCE, pipecat_session.FORGIVEN_AFTER],
+        "on their way natively, data and replies": [_proxy.WINDOW // 1024],
         "silence": [int(_proxy.HEARTBEAT)],
         "an orderly close": [int(_link.CLOSE_SECONDS)],
     }
