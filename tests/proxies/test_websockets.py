@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import ssl
 import subprocess
 import sys
 from functools import partial
@@ -12,15 +13,18 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proxies import links
 from tests.proxies.attackers import CLOSE, TEXT, Attacker, frame
 from tests.proxies.links import Meeting, both, link, send_text, websockets
-from tests.proxies.serving import build, knock, request, serving
+from tests.proxies.serving import build, connected, knock, request, serving
 from trioworkers.proxies import WebSocketProxyClient, serve_proxies
 from trioworkers.proxies._dial import open_client_transport
+from trioworkers.proxies._incoming import receive_request
+from trioworkers.proxies._line import Line
 from trioworkers.proxies._pieces import Pieces
 from trioworkers.proxies._transport import LinkClosed, Transport
 from trioworkers.proxies._websockets import MASKED_IN_C, QUEUE, UNMASKED_IN_C, WebsocketsTransport
@@ -224,6 +228,53 @@ async def test_text_that_is_none() -> None:
     assert (end.code, end.by) in ((1007, "us"), (1005, "peer"))
     assert got == ["good"]
     assert answer[:1] == b"\x88"
+
+
+@pytest.mark.parametrize("dialect", ["native", "pipecat"])
+@pytest.mark.parametrize("client", ["trio-websocket", "websockets"])
+@pytest.mark.parametrize("server", ["trio-websocket", "websockets"])
+async def test_pairs(server: Any, client: Any, dialect: Any) -> None:
+    """S-PROXY-1: what carries one side of a link is nothing to the other side."""
+    async with serving(transport=server) as listener:
+        async with connected(listener, transport=client, dialect=dialect) as acme:
+            for size in (0, 100, 2000, 300_000):
+                payload = {"text": "x" * size}
+                assert await acme.ask("assistant", "echo", payload) == payload
+
+
+@pytest.mark.parametrize("client", ["trio-websocket", "websockets"])
+async def test_a_server_that_closes_over_tls(client: str) -> None:
+    """S-PROXY-9: over TLS nobody can hang up halfway; an orderly close takes no longer for that."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with trio.open_nursery() as nursery:
+            line = Line(trio.SSLStream(stream, context, server_side=True), nursery)
+            incoming, _ = await receive_request(line, 1000, "websockets")
+            await incoming.transport.accept()
+            with trio.fail_after(1):
+                await incoming.transport.close(4000, "bye")
+            await line.abort()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(trio.serve_listeners, handle, [listener])
+        transport = await open_client_transport(
+            f"wss://localhost:{listener.socket.getsockname()[1]}/",
+            nursery=nursery,
+            ssl_context=trust,
+            transport=client,
+        )
+        with trio.fail_after(5), pytest.raises(LinkClosed, match="4000 bye, closed by peer"):
+            await transport.receive()
+        await transport.close()
+        await transport.abort()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.cancel_scope.cancel()
 
 
 async def test_no_extension_is_agreed_on() -> None:
