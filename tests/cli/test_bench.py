@@ -139,13 +139,17 @@ def test_what_cannot_be_compared(tmp_path: Path, text: str | None, sentence: str
     assert len(done.stderr.splitlines()) == 1
 
 
-def children_of(process: subprocess.Popen[str]) -> set[int]:
-    """Return the processes that a process has started, and that have not ended."""
+def measured_by(process: subprocess.Popen[str]) -> set[int]:
+    """Return the processes that a process measures now."""
+    found: set[int] = set()
     try:
-        tasks = list(Path(f"/proc/{process.pid}/task").iterdir())
-        return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
-    except OSError:  # it has ended meanwhile
-        return set()
+        for task in Path(f"/proc/{process.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                if b"benchmarks." in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(int(pid))
+    except OSError:  # one of them has ended meanwhile
+        pass
+    return found
 
 
 proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
@@ -155,8 +159,8 @@ proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is
 def test_ctrl_c_before_a_round_is_complete() -> None:
     """Ctrl-C cancels if there is nothing to show, with 130, and leaves no process behind."""
     with started("bench", "memory") as process:
-        wait_until(lambda: bool(children_of(process)))
-        left = children_of(process)
+        wait_until(lambda: bool(measured_by(process)))
+        left = measured_by(process)
         interrupt(process)
         _, errors = process.communicate()
     assert process.returncode == 130
@@ -168,8 +172,8 @@ def test_ctrl_c_before_a_round_is_complete() -> None:
 def test_sigterm() -> None:
     """SIGTERM leaves no process behind either."""
     with started("bench", "memory") as process:
-        wait_until(lambda: bool(children_of(process)))
-        left = children_of(process)
+        wait_until(lambda: bool(measured_by(process)))
+        left = measured_by(process)
         process.terminate()
         process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
@@ -182,7 +186,7 @@ def test_ctrl_c_after_a_round() -> None:
     seen: set[int] = set()
 
     def is_in_round(number: int) -> bool:
-        seen.update(children_of(process))
+        seen.update(measured_by(process))
         return len(seen) > 3 * (number - 1)
 
     with started("bench", "throughput", "--quick", "--rounds", "1000") as process:
