@@ -322,12 +322,12 @@ class Conversation:
         what = self.chance.random()
         if what < 0.05:
             side.cancel()
-        elif what < 0.055:
+        elif what < 0.065:
             side.session.close(1000, "done")
-        elif what < 0.06:
+        elif what < 0.07:
             side.begin()
             other.connect()
-        elif what < 0.07:
+        elif what < 0.08:
             self.connect()
         elif what < 0.6:
             side.take()

@@ -234,6 +234,34 @@ def test_a_connection_whose_place_was_taken() -> None:
     assert right.arrived[Lane.DATA] == [b"on its way", b"waiting"]
 
 
+def test_a_goodbye_of_somebody_who_was_not_met() -> None:
+    """PROXY-8: what was sent to one is not confirmed by another who only says goodbye."""
+    left, right = pair(keeping=True)
+    left.put(Lane.DATA, b"kept")
+    left.say(right)
+    left.connect()
+    had = attrs.asdict(Place(1, 0, 0, 0))
+    left.coming.append(
+        chunks.write_json(Kind.GOODBYE, {"code": 1013, "reason": "later", "had": had})
+    )
+    assert left.hear() == [Closed(1013, "later")]
+    reconnect(left, right)
+    settle(left, right)
+    assert right.arrived[Lane.DATA] == [b"kept"]
+
+
+def test_a_goodbye_to_somebody_who_was_not_met() -> None:
+    """PROXY-8: who says goodbye before it has heard a hello says nothing of what somebody else sent."""
+    left, right = pair(keeping=True)
+    right.put(Lane.DATA, b"data")
+    settle(left, right)
+    third = Side("third", keeping=True)
+    left.connect()
+    left.session.close(1000, "no")
+    left.say(third)
+    assert third.hear() == [Opened(False, ()), Closed(1000, "no")]
+
+
 # Limits
 
 

@@ -113,10 +113,10 @@ class Links(RuleBasedStateMachine):
 
     @rule(first=WHO, late=st.integers(0, 3), again=st.sampled_from([True, True, False]))
     def cut(self, first: int, late: int, again: bool) -> None:
-        """Cut the connection: one side notices at once, the other one after some frames more."""
-        self.sides[first].connect()
+        """Cut the connection; some frames more arrive at one side."""
         for _ in range(late):
             self.hear(1 - first)
+        self.sides[first].connect()
         self.sides[1 - first].connect()
         self.links += 1
         for who in (0, 1):
@@ -133,6 +133,7 @@ class Links(RuleBasedStateMachine):
         self.sides[who].start()
         self.sides[1 - who].connect()
         self.restarts += 1
+        self.links += 1
         for lane in Lane:
             self.put[who, lane].clear()
             self.sides[1 - who].arrived[lane].clear()

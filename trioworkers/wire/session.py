@@ -197,6 +197,10 @@ class Session:
         # What it had or sent now, the next one would not know.
         return self._number != self._epoch.connections
 
+    @property
+    def _has_heard_hello(self) -> bool:
+        return self._window > 0
+
     # What comes in
 
     def receive(self, frame: bytes, now: float) -> list[Event]:
@@ -294,7 +298,8 @@ class Session:
         code, reason = said.get("code"), said.get("reason")
         if type(code) is not int or not 1000 <= code <= 4999 or not isinstance(reason, str):
             raise RemoteWireError(f"a goodbye that cannot be read: {said!r:.200}")
-        if (had := said.get("had")) is not None:
+        # Who has not said hello speaks of what somebody else has sent.
+        if (had := said.get("had")) is not None and self._has_heard_hello:
             self._epoch.confirm_arrived(_read_place(had))
         events.append(Closed(code, reason[:200]))
 
@@ -392,7 +397,9 @@ class Session:
 
     def _goodbye(self, code: int, reason: str) -> bytes:
         self.ours = TRANSITIONS[self.ours][Kind.GOODBYE]
-        said = {"code": code, "reason": reason, "had": attrs.asdict(self._epoch.arrived())}
+        said: dict[str, Any] = {"code": code, "reason": reason}
+        if self._has_heard_hello:
+            said["had"] = attrs.asdict(self._epoch.arrived())
         return chunks.write_json(Kind.GOODBYE, said)
 
     def _say_what_is_due(self, said: list[bytes], now: float) -> None:
