@@ -219,6 +219,13 @@ async def test_no_offer(autojump_clock: Any) -> None:
         assert reason == "undecodable"
 
 
+async def test_native_only(autojump_clock: Any) -> None:
+    """S-PROXY-6: a server that was told to speaks natively to whoever comes."""
+    async with raw(offers=(), dialect="native") as (side, client):
+        await client.chunk(Kind.HELLO)
+        assert side.proxy._transport.subprotocol is None
+
+
 async def test_pipecat_only(autojump_clock: Any) -> None:
     """S-PROXY-6: a server that was told to does not speak natively, and confirms nothing."""
     async with raw(dialect="pipecat") as (side, client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import attrs
@@ -55,14 +56,21 @@ class Assistant(Worker):
 
     def __init__(self) -> None:
         super().__init__("assistant")
+        self.asked: list[tuple[str, int]] = []
+        self.left: list[float] = []
         self.cuts: list[Cut] = []
         self.notes: list[str] = []
         self.noted_one = trio.Event()
         self.asked_for_update = trio.Event()
 
+    def note(self, job: Job, payload: Any) -> None:
+        """Note that a job came, and how much was with it."""
+        self.asked.append((job.name, len(str(payload))))
+
     @job()
     async def count(self, job: Job, payload: dict[str, int]) -> dict[str, int]:
         """Count, with updates."""
+        self.note(job, payload)
         for number in range(payload["n"]):
             await job.update({"number": number})
         return {"counted": payload["n"]}
@@ -70,6 +78,7 @@ class Assistant(Worker):
     @job()
     async def stream(self, job: Job, payload: dict[str, int]) -> None:
         """Stream, urgent updates in between."""
+        self.note(job, payload)
         await job.stream_start({"items": payload["n"]})
         for number in range(payload["n"]):
             await job.stream({"item": number})
@@ -79,6 +88,8 @@ class Assistant(Worker):
     @job()
     async def sleep(self, job: Job, payload: dict[str, Any] | None) -> None:
         """Wait to be cancelled."""
+        self.note(job, payload)
+        self.left.append(job.deadline - trio.current_time())
         await job.update({"begun": True})
         try:
             await trio.sleep_forever()
@@ -89,6 +100,7 @@ class Assistant(Worker):
     @job()
     async def echo(self, job: Job, payload: dict[str, Any]) -> dict[str, Any]:
         """Answer with what came."""
+        self.note(job, payload)
         return payload
 
     @job()
@@ -226,11 +238,14 @@ async def check_jobs(process: PeerProcess, here: Session) -> None:
     assert cancelled.by[1].startswith("shop/acme -> ")
     assert cancelled.by[1].endswith("/gateway")
     assert late.reason == "a deadline has passed"
+    without, with_deadline = here.assistant.left
+    assert without == inf
+    assert 0 <= with_deadline <= 0.5
 
 
 @pytest.mark.parametrize(
     ("heartbeat", "heartbeat_there", "pinged"),
-    [(1.0, 20.0, "pings"), (20.0, 1.0, "pongs")],
+    [(1.5, 20.0, "pings"), (20.0, 1.5, "pongs")],
     ids=["we ask", "it asks"],
 )
 async def test_a_client_from_the_page(
@@ -241,6 +256,9 @@ async def test_a_client_from_the_page(
         assert await hear(process, "opened") == {"opened": "trioworkers.v1"}
         await check_jobs(process, here)
         assert await hear(process, "large", "same") == {"large": "completed", "same": True}
+        asked = here.assistant.asked
+        assert [name for name, _ in asked] == ["count", "stream", "sleep", "sleep", "echo"]
+        assert asked[-1][1] > 300_000
 
         told = await hear(process, "told", "reason", "path")
         assert told["reason"] == "not needed"
