@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
 
+import pytest
 import trio
 import trio_websocket
 from hypercorn.config import Config
@@ -19,6 +20,7 @@ from trioworkers.proxies._incoming import receive_request
 from trioworkers.proxies._line import Line
 from trioworkers.proxies._listener import GuardedListener, open_guarded_listener
 from trioworkers.proxies._memory import MemoryTransport, memory_transports
+from trioworkers.proxies._native import SUBPROTOCOL
 from trioworkers.proxies._trio_websocket import TrioTransport
 from trioworkers.proxies.transports import Transport, transport_for
 
@@ -32,6 +34,16 @@ CARRIER: TransportName = "trio-websocket"
 
 DIALECT: Literal["native", "pipecat"] = "pipecat"
 """What both ends of a link speak, unless it is said; set by the fixture `dialect`."""
+
+PIPECAT_ONLY = pytest.mark.parametrize("dialect", ["pipecat"], indirect=True)
+"""Marks, where tests run in both dialects, one that is about Pipecat's."""
+
+NATIVE_ONLY = pytest.mark.parametrize("dialect", ["native"], indirect=True)
+
+
+def offered() -> tuple[str, ...]:
+    """Return what a client offers."""
+    return (SUBPROTOCOL,) if DIALECT == "native" else ()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import trio
 
 from tests.jobs import Alarm, Note
 from tests.proxies import links
+from tests.proxies.natives import Native
 from tests.proxies.portals import Letters
 from trioworkers import (
     Backoff,
@@ -38,12 +39,46 @@ class Far:
         self.end: Any = end
         self.me, self.you = me, you
         self.serializer = JSONMessageSerializer(messages=KNOWN)
+        # What it says and hears is in frames of the native dialect, if there is a session.
+        self.native: Native | None = None
+        if links.DIALECT == "native":
+            self.native = Native(self.serializer, me=me, you=you)
 
     async def say(self, *messages: BusMessage | bytes) -> None:
-        """Send messages."""
+        """Send messages; natively it may have to hear of credit first."""
+        if (native := self._native()) is not None:
+            for message in messages:
+                native.put(message)
+            await self.flush()
+            while native.lanes:
+                await self.listen()
+            return
         await self.end.send(
             [m if isinstance(m, bytes) else self.serializer.serialize(m) for m in messages]
         )
+
+    def _native(self) -> Native | None:
+        if self.native is not None:
+            self.native.serializer = self.serializer
+        return self.native
+
+    async def hail(self) -> None:
+        """Say hello, where that is what a peer does first."""
+        if self.native is not None:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what may leave now, natively."""
+        assert self.native is not None
+        for frame in self.native.frames():
+            await self.end.send([frame])
+
+    async def listen(self) -> None:
+        """Hear one frame, natively, and answer what has to be answered."""
+        assert self.native is not None
+        await self.flush()
+        self.native.hear(await self.end.receive())
+        await self.flush()
 
     async def tell(self, kind: type[BusMessage], **fields: Any) -> None:
         """Send a message of the far worker to the near one."""
@@ -57,6 +92,11 @@ class Far:
 
     async def next(self) -> BusMessage:
         """Receive a message, whatever it is."""
+        if (native := self._native()) is not None:
+            while not native.heard:
+                await self.listen()
+            await trio.lowlevel.checkpoint()
+            return native.heard.popleft()
         return self.serializer.deserialize(await self.end.receive())
 
     async def hear(self, kind: type[M]) -> M:
@@ -70,7 +110,7 @@ class Far:
         """Receive until the connection is over; return how it ended."""
         try:
             while True:
-                await self.end.receive()
+                await (self.end.receive() if self.native is None else self.listen())
         except LinkClosed as end:
             return end
 
@@ -155,7 +195,16 @@ class Network:
 
     async def far(self) -> Far:
         """Wait for the next connection, whose server is the test."""
-        return Far(await self.accept(), "assistant", "acme")
+        far = Far(await self.accept(), "assistant", "acme")
+        await far.hail()
+        return far
+
+
+def ends(capacity: int = 16) -> tuple[MemoryTransport, MemoryTransport]:
+    """Make a connection whose client speaks as the fixture `dialect` says."""
+    one, two = memory_transports(capacity)
+    one.offers = two.offers = links.offered()
+    return one, two
 
 
 class Side:
@@ -196,11 +245,13 @@ async def served(
     *workers: Worker, capacity: int = 16, **settings: Any
 ) -> AsyncGenerator[tuple[Side, Far]]:
     """Run workers and a server proxy whose client is the test."""
-    end, far = memory_transports(capacity)
+    end, far = ends(capacity)
     settings.setdefault("serializer", JSONMessageSerializer(messages=KNOWN))
     proxy = LoggedServer(end, **settings)
+    peer = Far(far)
+    await peer.hail()
     async with guarded(), open_runner(*workers, proxy) as runner:
-        yield Side(runner, proxy), Far(far)
+        yield Side(runner, proxy), peer
     await far.abort()
 
 

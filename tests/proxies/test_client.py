@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.jobs import Actor, Note, Server
+from tests.proxies import links
 from tests.proxies.pairs import KNOWN, LoggedClient, Network, Side, connecting, guarded
 from tests.proxies.serving import build, serving
 from trioworkers import (
@@ -40,6 +41,8 @@ from trioworkers.proxies import IncomingConnection, WebSocketProxyClient, bearer
 from trioworkers.proxies._transport import LinkClosed
 from trioworkers.testing import Probe
 
+pytestmark = pytest.mark.usefixtures("dialect")
+
 NOBODY = ConnectionRefusedError("nobody there")
 
 
@@ -61,6 +64,7 @@ async def deactivate(side: Side) -> None:
 # When it connects
 
 
+@links.PIPECAT_ONLY
 async def test_it_connects_when_it_is_activated(autojump_clock: Any) -> None:
     """S-PROXY-1: by default a client does nothing until it is activated; once is enough."""
     proxy = WebSocketProxyClient(
@@ -92,6 +96,7 @@ async def test_active_from_the_start(autojump_clock: Any) -> None:
         assert not side.proxy.connected
 
 
+@links.PIPECAT_ONLY
 async def test_activated_while_it_tries(autojump_clock: Any) -> None:
     """S-PROXY-1: being activated during an attempt, or between two, begins no second one."""
     network = Network()
@@ -141,6 +146,7 @@ async def test_jitter(autojump_clock: Any) -> None:
     assert len({round(delay, 6) for delay in delays[20:]}) > 10
 
 
+@links.PIPECAT_ONLY
 async def test_a_link_that_breaks_again_and_again(autojump_clock: Any) -> None:
     """S-PROXY-9: a server that takes connections and drops them is not asked more often than one
     that takes none; a link that held for `reset_after` starts from the first delay again.
@@ -253,6 +259,7 @@ async def test_a_lost_link_stops_it(autojump_clock: Any) -> None:
         assert side.runner.state is WorkerState.READY
 
 
+@links.PIPECAT_ONLY
 async def test_one_attempt_for_each_activation(autojump_clock: Any) -> None:
     """S-PROXY-1: with reconnect=None it may be deactivated and activated again all the same."""
     async with connecting(Probe("acme"), reconnect=None) as (side, network):
@@ -399,6 +406,7 @@ async def test_stopped_between_two_attempts(stop: str, autojump_clock: Any) -> N
 
 
 @STOPS
+@links.PIPECAT_ONLY
 async def test_stopped_in_the_event(stop: str, autojump_clock: Any) -> None:
     """S-PROXY-1, S-PROXY-9: stopped while on_connected runs, both events come once, the server is told."""
     network = Network()
@@ -724,6 +732,7 @@ class Words(MessageSerializer):
         return Note(source="assistant", target="acme", n=int(data))
 
 
+@links.PIPECAT_ONLY
 async def test_a_serializer_of_ones_own(autojump_clock: Any) -> None:
     """S-PROXY-2: another serializer decides alone which types there are; the rules stay the same."""
     acme = Probe("acme", hears=(Note,))

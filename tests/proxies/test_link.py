@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import trioworkers.messages as bus
 from tests.jobs import Actor, Alarm, Note, Server, outcome_of
+from tests.proxies import links
 from tests.proxies.pairs import KNOWN, Far, Side, served
 from tests.proxies.test_policy import OWN, make
 from tests.wire.golden import GOLDEN
@@ -35,6 +36,8 @@ from trioworkers.proxies._link import CLOSE_SECONDS
 from trioworkers.proxies._transport import LinkClosed
 from trioworkers.testing import Probe
 
+pytestmark = pytest.mark.usefixtures("dialect")
+
 
 async def settle() -> None:
     """Let everybody run until they wait."""
@@ -49,6 +52,7 @@ async def ask(side: Side, into: list[Any], name: str = "count", payload: Any = N
 # The order of events and messages
 
 
+@links.PIPECAT_ONLY
 async def test_the_event_comes_first(autojump_clock: Any) -> None:
     """S-PROXY-1: the event comes before the first message, and nothing leaves before it."""
     order: list[str] = []
@@ -109,6 +113,7 @@ async def test_every_way_to_lose_a_link(autojump_clock: Any, code: int) -> None:
         assert side.clean()
 
 
+@links.PIPECAT_ONLY
 async def test_the_log_says_how_it_ended(autojump_clock: Any, caplog: Any) -> None:
     """S-PROXY-9: connecting and losing are logged, with the code and who closed."""
     caplog.set_level("INFO", logger="trioworkers")
@@ -119,6 +124,7 @@ async def test_the_log_says_how_it_ended(autojump_clock: Any, caplog: Any) -> No
     assert "proxy gateway has lost memory two: 4001 enough, closed by peer" in caplog.text
 
 
+@links.PIPECAT_ONLY
 async def test_a_peer_that_falls_silent_is_found(autojump_clock: Any) -> None:
     """S-PROXY-5: a peer that does not answer is found within two intervals of the heartbeat."""
     outcomes: list[Any] = []
@@ -136,6 +142,7 @@ async def test_a_peer_that_falls_silent_is_found(autojump_clock: Any) -> None:
         assert side.proxy.events == ["connected", "disconnected"]
 
 
+@links.PIPECAT_ONLY
 async def test_a_kind_of_connection_that_cannot_be_asked(autojump_clock: Any) -> None:
     """S-PROXY-5: where pings are the server's business, none are sent."""
     async with served(Probe("assistant"), heartbeat=5.0) as (side, far):
@@ -351,6 +358,7 @@ async def test_ending_and_losing_at_once(autojump_clock: Any) -> None:
 # What cannot be read
 
 
+@links.PIPECAT_ONLY
 async def test_garbage_is_survived_until_it_is_too_much(autojump_clock: Any) -> None:
     """S-PROXY-4: a connection survives garbage in text and binary; 33 of it end it with 1008."""
     async with served(Probe("assistant")) as (side, far):
@@ -370,6 +378,7 @@ async def test_garbage_is_survived_until_it_is_too_much(autojump_clock: Any) -> 
         assert side.proxy.events == ["connected", "disconnected"]
 
 
+@links.PIPECAT_ONLY
 async def test_a_peer_that_asks_without_reading_is_sent_away(autojump_clock: Any) -> None:
     """S-PROXY-5: who asks and asks, and takes no answer, ends its own connection only."""
     async with served(Server("assistant"), capacity=1) as (side, far):
@@ -387,6 +396,7 @@ async def test_a_peer_that_asks_without_reading_is_sent_away(autojump_clock: Any
 # Many jobs
 
 
+@links.PIPECAT_ONLY
 async def test_ten_thousand_jobs_leave_nothing(autojump_clock: Any) -> None:
     """S-LIFE-5, S-PROXY-3: after 10,000 jobs each way, tables and memory are as before."""
     server = Server("assistant")
@@ -531,6 +541,7 @@ def fuzz(frames: list[bytes | str], **rules: Any) -> None:
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0.0))
 
 
+@links.PIPECAT_ONLY
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(FRAMES)
 def test_whatever_a_peer_sends(frames: list[bytes | str]) -> None:
@@ -538,6 +549,7 @@ def test_whatever_a_peer_sends(frames: list[bytes | str]) -> None:
     fuzz(frames)
 
 
+@links.PIPECAT_ONLY
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(FRAMES)
 def test_whatever_a_peer_sends_where_more_is_let_in(frames: list[bytes | str]) -> None:

@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from tests.jobs import Actor, Alarm, Note, Server, outcome_of
+from tests.proxies import links
 from tests.proxies.links import Meeting, ours
-from tests.proxies.pairs import KNOWN, Far, LoggedServer, Side, connecting, guarded, served
+from tests.proxies.pairs import KNOWN, Far, LoggedServer, Side, connecting, ends, guarded, served
 from trioworkers import (
     BusActivateWorkerMessage,
     BusCancelMessage,
@@ -33,11 +34,13 @@ from trioworkers import (
 from trioworkers.proxies import WebSocketProxyServer
 from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies._link import CLOSE_SECONDS
-from trioworkers.proxies._memory import MemoryTransport, memory_transports
+from trioworkers.proxies._memory import MemoryTransport
 from trioworkers.proxies._proxy import HANDSHAKE_SECONDS
 from trioworkers.proxies._transport import LinkClosed
 from trioworkers.testing import Probe
 from trioworkers.wire import pipecat
+
+pytestmark = pytest.mark.usefixtures("dialect")
 
 
 async def settle() -> None:
@@ -64,10 +67,11 @@ async def stopped(side: Side, reason: str) -> None:
 # The connection
 
 
+@links.PIPECAT_ONLY
 @pytest.mark.parametrize("how", ["closed", "reset"])
 async def test_a_connection_that_is_over_already(how: str, autojump_clock: Any) -> None:
     """S-PROXY-1: a proxy of a connection that has gone meanwhile stops, and says why."""
-    end, far = memory_transports()
+    end, far = ends()
     async with trio.open_nursery() as nursery:
         if how == "closed":
             nursery.start_soon(far.close, 1001, "changed my mind")
@@ -100,7 +104,7 @@ class Shy(MemoryTransport):
 
 def shy(wait: float, gone: bool = False) -> tuple[Shy, MemoryTransport]:
     """Make the two ends of a connection that is yet to be accepted."""
-    model, far = memory_transports()
+    model, far = ends()
     near = Shy("shy", model._wire, 16)
     near.join(far)
     far.join(near)
@@ -147,6 +151,7 @@ async def test_given_up_during_the_handshake(stop: str, autojump_clock: Any) -> 
             assert "given up before there was a link" in str(proxy.stop_reason)
 
 
+@links.PIPECAT_ONLY
 async def test_inactive_until_told(autojump_clock: Any) -> None:
     """S-PROXY-1: with active=False the connection is taken when the proxy is activated."""
     async with served(Probe("assistant"), active=False) as (side, far):
@@ -255,6 +260,7 @@ async def test_jobs_do_not_wait_for_the_closing_handshake(autojump_clock: Any) -
 FAILED = pytest.RaisesGroup(pytest.RaisesExc(KeyError, match="broken"), flatten_subgroups=True)
 
 
+@links.PIPECAT_ONLY
 @pytest.mark.parametrize("stop", ["deactivate", "end", "cancel"])
 async def test_stopped_in_the_event(stop: str, autojump_clock: Any) -> None:
     """S-PROXY-1, S-PROXY-9: stopped while on_client_connected runs, the client is told, and it ends."""
@@ -288,10 +294,11 @@ async def test_stopped_in_the_event(stop: str, autojump_clock: Any) -> None:
         assert (ends[0].code, ends[0].by) == (1001, "peer")
 
 
+@links.PIPECAT_ONLY
 async def test_a_handler_that_raises_at_the_beginning(autojump_clock: Any, caplog: Any) -> None:
     """S-PROXY-1: an error in on_client_connected is the proxy's; the client is told 1011."""
     caplog.set_level("INFO", logger="trioworkers")
-    end, far = memory_transports()
+    end, far = ends()
     proxy = LoggedServer(end)
 
     @proxy.event_handler("on_client_connected")
@@ -314,9 +321,10 @@ async def test_a_handler_that_raises_at_the_beginning(autojump_clock: Any, caplo
     assert "proxy gateway has lost memory two: 1011 the proxy has failed" in caplog.text
 
 
+@links.PIPECAT_ONLY
 async def test_a_handler_that_raises_before_a_peer_that_is_stuck(autojump_clock: Any) -> None:
     """S-PROXY-9: a peer that does not hear that the proxy has failed is dropped after 2 seconds."""
-    end, far = memory_transports()
+    end, far = ends()
     far.freeze()
     proxy = LoggedServer(end)
 
@@ -332,7 +340,7 @@ async def test_a_handler_that_raises_before_a_peer_that_is_stuck(autojump_clock:
 
 async def test_a_handler_that_raises_at_the_end(autojump_clock: Any) -> None:
     """S-PROXY-1: an error in on_client_disconnected is the proxy's, after the jobs have failed."""
-    end, far = memory_transports()
+    end, far = ends()
     proxy = LoggedServer(end)
 
     @proxy.event_handler("on_client_disconnected")
@@ -348,10 +356,11 @@ async def test_a_handler_that_raises_at_the_end(autojump_clock: Any) -> None:
     assert proxy.events == ["connected", "disconnected"]
 
 
+@links.PIPECAT_ONLY
 async def test_a_serializer_that_raises_something_else(autojump_clock: Any) -> None:
     """S-PROXY-4: a serializer's own error is the proxy's; the client is told 1011, not 1001."""
     serializer = JSONMessageSerializer(messages=KNOWN)
-    end, far = memory_transports()
+    end, far = ends()
     proxy = LoggedServer(end, serializer=serializer)
     told: list[LinkClosed] = []
 
@@ -363,8 +372,9 @@ async def test_a_serializer_that_raises_something_else(autojump_clock: Any) -> N
             await settle()
             assert proxy._current is not None
             proxy._current._inner.deserialize = deserialize  # type: ignore[method-assign]
-            await Far(far).tell(Note)
-            told.append(await Far(far).until_closed())
+            peer = Far(far)
+            await peer.tell(Note)
+            told.append(await peer.until_closed())
             await trio.sleep_forever()
     assert (told[0].code, told[0].reason) == (1011, "the proxy has failed")
     assert proxy.events == ["connected", "disconnected"]
@@ -405,7 +415,7 @@ async def test_what_is_sent_by_a_task_of_the_event(autojump_clock: Any) -> None:
 
 def test_events_have_names() -> None:
     """S-PROXY-1: an event that does not exist is refused, with those that do."""
-    proxy: Any = LoggedServer(memory_transports()[0])
+    proxy: Any = LoggedServer(ends()[0])
     with pytest.raises(ValueError, match="on_client_connected, on_client_disconnected"):
         proxy.event_handler("on_connected")
 
@@ -492,7 +502,7 @@ async def test_one_table_for_all_sessions_of_a_route(autojump_clock: Any) -> Non
     begun = made()
     for _ in range(3):
         for route in routes:
-            end, far = memory_transports()
+            end, far = ends()
             async with guarded(), open_runner(route("assistant"), LoggedServer(end)):
                 peer = Far(far)
                 peer.serializer = JSONMessageSerializer()
@@ -541,7 +551,7 @@ async def test_two_clients_with_one_name(autojump_clock: Any) -> None:
     """S-PROXY-3: a second proxy for a name is a NameTakenError; the first one goes on as before."""
     async with served(Server("assistant")) as (side, far):
         await far.next()
-        end, second = memory_transports()
+        end, second = ends()
         async with trio.open_nursery() as nursery:
             with pytest.raises(NameTakenError, match="'acme'") as caught:
                 await side.runner.add_workers(LoggedServer(end, "other"))
@@ -556,7 +566,7 @@ async def test_two_clients_with_one_name(autojump_clock: Any) -> None:
         await far.end.abort()
         await side.proxy.wait_stopped()
         # The name is free again.
-        end, third = memory_transports()
+        end, third = ends()
         await side.runner.add_workers(LoggedServer(end, "other"))
         assert isinstance(await Far(third).next(), BusWorkerRegistryMessage)
 
@@ -571,7 +581,10 @@ async def test_two_clients_with_one_name_on_sockets() -> None:
                 clients: list[Far] = []
                 for name in ("one", "two"):
                     url = f"ws://127.0.0.1:{port}/"
-                    clients.append(Far(await open_client_transport(url, nursery=nursery)))
+                    client = await open_client_transport(
+                        url, nursery=nursery, subprotocols=links.offered()
+                    )
+                    clients.append(Far(client))
                     end = await meeting.arrive()
                     try:
                         await runner.add_workers(LoggedServer(end, name))
@@ -591,7 +604,7 @@ async def test_two_clients_with_one_name_on_sockets() -> None:
 
 async def test_a_proxy_below_a_worker(autojump_clock: Any) -> None:
     """S-PROXY-9, S-SUP-3: the end of its parent ends a proxy in order, before the parent stops."""
-    end, far_end = memory_transports()
+    end, far_end = ends()
     far = Far(far_end)
     proxy = LoggedServer(end)
     order: list[str] = []
@@ -616,7 +629,7 @@ async def test_a_proxy_below_a_worker(autojump_clock: Any) -> None:
 
 async def test_connected_and_statistics(autojump_clock: Any) -> None:
     """S-PROXY-9: `connected` and `link_statistics` are there before, during and after a link."""
-    proxy = LoggedServer(memory_transports()[0])
+    proxy = LoggedServer(ends()[0])
     assert proxy.link_statistics() == LinkStatistics()
     assert not proxy.connected
     async with served(Probe("assistant"), active=False) as (side, far):
@@ -637,7 +650,7 @@ async def test_connected_and_statistics(autojump_clock: Any) -> None:
 
 # Settings
 
-_END = memory_transports()[0]
+_END = ends()[0]
 
 
 @pytest.mark.parametrize(
@@ -651,7 +664,11 @@ _END = memory_transports()[0]
         ({"heartbeat": -1}, ValueError, "heartbeat must not be negative"),
         ({"heartbeat": float("nan")}, ValueError, "heartbeat must not be negative"),
         ({"heartbeat": "20"}, TypeError, "heartbeat must be a number of seconds"),
-        ({"dialect": "morse"}, ValueError, "dialect must be one of auto, native, pipecat, not 'morse'"),
+        (
+            {"dialect": "morse"},
+            ValueError,
+            "dialect must be one of auto, native, pipecat, not 'morse'",
+        ),
         ({"worker_name": "gateway"}, ValueError, "has the name 'gateway' of one of its workers"),
         ({"remote_worker_name": "gateway"}, ValueError, "has the name 'gateway' of one of"),
         ({"remote_worker_name": "assistant"}, ValueError, "are both 'assistant'"),
@@ -674,7 +691,7 @@ def test_dialects(dialect: Any) -> None:
     """S-PROXY-1: both words for the dialect are taken."""
     WebSocketProxyServer(
         "gateway",
-        websocket=memory_transports()[0],
+        websocket=ends()[0],
         worker_name="assistant",
         remote_worker_name="acme",
         dialect=dialect,
