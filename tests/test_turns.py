@@ -23,7 +23,7 @@ from tests.lives import (
     stubborn,
     until,
 )
-from trioworkers import BusCancelWorkerMessage, Worker, _clock, open_runner
+from trioworkers import BusCancelWorkerMessage, Worker, WorkerRunner, _clock, open_runner
 
 
 def steps(log: list[Any], name: str, seconds: float = 1) -> Act:
@@ -472,6 +472,89 @@ async def test_a_system_handler_that_sends_to_itself(autojump_clock: Any) -> Non
         await until(lambda: len(log) >= 1000)
         await runner.cancel()
     assert "data" not in log
+
+
+class Pester(trio.abc.Instrument):
+    """Sends a system message before each step that an actor makes, for some steps."""
+
+    def __init__(self, runner: WorkerRunner, act: Act, steps: int) -> None:
+        self._runner = runner
+        self._act = act
+        self.left = steps
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.left and task is self._runner.bus.route("actor").task:  # type: ignore[union-attr]
+            self.left -= 1
+            self._runner.send_nowait(DoNow(target="actor", act=self._act))
+
+
+async def test_system_messages_in_every_pass(autojump_clock: Any) -> None:
+    """S-MAIL-2, S-MAIL-10: while the system lane does not fill the batches, data gets on."""
+    log: list[Any] = []
+    async with open_runner(Actor()) as runner:
+        await trio.testing.wait_all_tasks_blocked()
+        pester = Pester(runner, note(log, "system"), steps=20)
+        trio.lowlevel.add_instrument(pester)
+        for number in range(200):
+            runner.send_nowait(Do(target="actor", act=note(log, number)))
+        await until(lambda: 199 in log)
+        trio.lowlevel.remove_instrument(pester)
+    assert pester.left > 10
+    assert log[0] == "system"
+    assert [each for each in log if each != "system"] == list(range(200))
+
+
+async def test_a_batch_that_begins_with_the_system_lane(autojump_clock: Any) -> None:
+    """S-MAIL-10: data that is handled behind system messages, in the same step, is in their batch."""
+    steps = StepSizes()
+    trio.lowlevel.add_instrument(steps)
+    async with open_runner(Actor()) as runner:
+        for _ in range(40):
+            runner.send_nowait(DoNow(target="actor", act=steps.act))
+        for _ in range(100):
+            runner.send_nowait(Do(target="actor", act=steps.act))
+        await trio.sleep(1)
+    trio.lowlevel.remove_instrument(steps)
+    assert sum(steps.sizes) == 140
+    assert max(steps.sizes) == 64
+
+
+async def test_slow_system_messages_leave_no_time(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-MAIL-10: a system message that ends later than 1 ms ends the step; data is in the next."""
+    now = 0.0
+    monkeypatch.setattr(_clock, "slice_clock", lambda: now)
+    steps = StepSizes()
+
+    async def slow(worker: Actor) -> None:
+        nonlocal now
+        now += 0.002
+        await steps.act(worker)
+
+    trio.lowlevel.add_instrument(steps)
+    async with open_runner(Actor()) as runner:
+        runner.send_nowait(DoNow(target="actor", act=slow))
+        runner.send_nowait(Do(target="actor", act=steps.act))
+        await trio.sleep(1)
+    trio.lowlevel.remove_instrument(steps)
+    assert [each for each in steps.sizes if each] == [1, 1]
+
+
+async def test_a_cancel_by_a_system_handler_stops_data(autojump_clock: Any) -> None:
+    """S-MAIL-6, S-MAIL-10: data behind a system handler that cancels its worker is not handled."""
+    log: list[Any] = []
+
+    async def cancel(worker: Actor) -> None:
+        log.append("system")
+        worker.send_nowait(BusCancelWorkerMessage(target="actor"))
+
+    actor = Actor()
+    async with open_runner(actor) as runner:
+        runner.send_nowait(DoNow(target="actor", act=cancel))
+        runner.send_nowait(Do(target="actor", act=note(log, "data")))
+        await actor.wait_stopped()
+    assert log == ["system"]
 
 
 @pytest.mark.parametrize("beside", [False, True])

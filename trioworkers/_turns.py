@@ -236,6 +236,11 @@ class Turns:
             elif box.system:
                 self.system_busy = True
                 await self._run_system()
+                # In the same batch, if it is not over: system messages that come in every pass
+                # would otherwise leave no pass to the data.
+                if box.data and self._may_go_on():
+                    box.preempt = False
+                    await self._handle_batch()
             else:
                 box.preempt = False
                 if box.data:
@@ -246,15 +251,22 @@ class Turns:
                 else:
                     box.parked = self.task
                     await wait_task_rescheduled(self._abort_park)
+                self._begin_batch()
                 await self._handle_batch()
+
+    def _may_go_on(self) -> bool:
+        """Tell whether data is handled in the step in which the system lane was run."""
+        stopped = self.cancelled or (
+            self._host.scope_shared and self._nursery.cancel_scope.cancel_called
+        )
+        return not stopped and self.handled < self._last and _clock.slice_clock() <= self._until
 
     async def _handle_batch(self) -> None:
         box, data, host = self._box, self._box.data, self._host
         clock, scope = _clock.slice_clock, self._nursery.cancel_scope
         handlers, worker = self._data, self._worker
         watchers = host.observers.message_handled
-        self._until = until = clock() + SLICE
-        self._last = last = self.handled + SENDS_PER_PASS
+        until, last = self._until, self._last
         while data and not box.preempt:
             message: BusMessage = data.popleft()
             self.in_hand = message
