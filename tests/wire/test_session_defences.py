@@ -458,6 +458,20 @@ def test_times_that_are_none(seconds: str) -> None:
 # Cancels
 
 
+def test_cancels_do_not_outlive_their_jobs() -> None:
+    """S-PROXY-6: who begins anew is not told of cancels that were for somebody else."""
+    left, right = pair(keeping=True)
+    left.session.cancel(Cancelled("old", None, "left"))
+    left.say(right)
+    right.start()
+    left.connect()
+    settle(left, right)
+    left.session.cancel(Cancelled("new", None, "left"))
+    settle(left, right)
+    assert [each.job_id for each in right.cancels] == ["new"]
+    assert not left.epoch.cancels
+
+
 def test_cancels_that_were_not_told() -> None:
     """S-PROXY-4: nobody has had a cancel that it was not told of."""
     left, right = pair()

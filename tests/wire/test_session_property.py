@@ -210,8 +210,8 @@ class Links(RuleBasedStateMachine):
                 accounted = {*other.delivered, *side.lost, *side.refused, *self.given_up[who]}
                 for lane in Lane:
                     assert set(self.put[who, lane]) <= accounted
+            if self.links == 1 or (not self.restarts and side.keeping and other.keeping):
                 assert set(self.cancelled[who]) <= self.ever_heard[1 - who]
-            if not self.restarts and other.keeping:
                 assert not side.lost
 
 
