@@ -22,11 +22,11 @@ PATIENCE = 32
 FORGIVEN_AFTER = 8
 
 
-# The older names have a task where the newer ones have a job.
+# The older names have a task where the newer ones have a job; other languages write spaces.
 _ANSWER = re.compile(
-    r'\{"__type__":"[\w.]*Bus(?:(Job)|Task)(?:'
+    r'\s*\{\s*"__type__"\s*:\s*"[\w.]*Bus(?:(Job)|Task)(?:'
     + "|".join(kind.__name__.removeprefix("BusJob") for kind in FINAL)
-    + r')","__data__":\{.{0,1000}?"(?(1)job|task)_id":"([\w.-]{1,128})"',
+    + r')"\s*,\s*"__data__"\s*:\s*\{.{0,1000}?"(?(1)job|task)_id"\s*:\s*"([\w.-]{1,128})"',
     re.DOTALL,
 )
 
