@@ -18,7 +18,20 @@ from tests.proxies import links
 from tests.proxies.pairs import LoggedServer, Side
 from tests.proxies.serving import knock, serving
 from tests.proxies.sockets import Sessions
-from trioworkers import BusDataMessage, Job, JobFailed, Worker, job, message, open_runner
+from trioworkers import (
+    BusDataMessage,
+    Job,
+    JobCancelledError,
+    JobFailed,
+    JobFailedError,
+    JobRefusedError,
+    JobRemoteError,
+    Worker,
+    WorkerGoneError,
+    job,
+    message,
+    open_runner,
+)
 from trioworkers.proxies import bearer_token
 from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies._memory import memory_transports
@@ -269,6 +282,11 @@ async def close_cancelled(side: Side, client: Raw) -> None:
     await side.proxy.cancel("enough")
 
 
+async def close_deactivated(side: Side, client: Raw) -> None:
+    """Deactivate it."""
+    await side.worker("assistant").deactivate_worker("gateway")
+
+
 async def close_text(side: Side, client: Raw) -> None:
     """Say something that is not binary."""
     await client.say("text")
@@ -288,6 +306,7 @@ async def close_unreadable(side: Side, client: Raw) -> None:
     ("code", "close"),
     [
         (1000, close_ended),
+        (1000, close_deactivated),
         (1001, close_cancelled),
         (1008, close_text),
         (1008, close_hello_twice),
@@ -439,6 +458,62 @@ async def test_cancels(cancel: Any, response: str | None, autojump_clock: Any) -
             await client.send(body, lane=Lane.SYSTEM)
         said = None if response is None else {"error": response}
         assert await client.answer() == ("cancelled", said)
+
+
+async def test_a_cancel_message_that_is_early(autojump_clock: Any) -> None:
+    """S-PROXY-6: a cancel as a message comes to nothing before its request; a CANCEL waits for it."""
+    async with opened() as (_, client):
+        data = {"source": "acme", "target": "assistant", "job_id": "1"}
+        body = {"__type__": f"{BUS}BusJobCancelMessage", "__data__": data}
+        await client.send(body, lane=Lane.SYSTEM)
+        await client.send(request())
+        assert await client.answer() == ("completed", {})
+        said = {"first": 1, "jobs": [["2", "why", "x", 2]]}
+        await client.say(chunks.write_json(Kind.CANCEL, said))
+        await client.send(request(job_id="2", job_name="sleep"))
+        assert await client.answer() == ("cancelled", {"error": "why"})
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ({"status": "completed", "response": {"a": 1}}, None),
+        ({"status": "completed"}, None),
+        ({"status": "failed", "response": {"error": "why"}}, JobFailedError),
+        ({"status": "error", "response": {"error": "why"}}, JobRemoteError),
+        ({"status": "error", "response": {"error": "why", "refused": "busy"}}, JobRefusedError),
+        ({"status": "error", "response": {"error": "why", "gone": "why"}}, WorkerGoneError),
+        ({"status": "cancelled"}, JobCancelledError),
+        ({"status": "great"}, JobRemoteError),
+        ({}, JobRemoteError),
+    ],
+    ids=str,
+)
+async def test_a_client_that_is_asked(
+    end: dict[str, Any], error: type[Exception] | None, autojump_clock: Any
+) -> None:
+    """S-PROXY-6: it need not announce itself; its end of the job is understood, or fails the job."""
+    async with opened() as (side, client), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            assistant = side.worker("assistant")
+            if error is None:
+                with trio.fail_after(30):
+                    assert await assistant.ask("acme", "any") == end.get("response", {})
+            else:
+                with pytest.raises(error), trio.fail_after(30):
+                    await assistant.ask("acme", "any")
+
+        nursery.start_soon(ask)
+        unit = await client.chunk(Kind.ENVELOPE)
+        assert unit.lane is Lane.DATA
+        meta, body = chunks.split_whole(unit.piece)
+        assert 0 < meta["seconds"] <= 30
+        asked = json.loads(body)["__data__"]
+        assert (asked["source"], asked["target"]) == ("assistant", "acme")
+        data = {"source": "acme", "target": "assistant", "job_id": asked["job_id"]} | end
+        answer = {"__type__": f"{BUS}BusJobResponseMessage", "__data__": data}
+        await client.send(answer, lane=Lane.REPLY)
 
 
 async def test_a_deadline(autojump_clock: Any) -> None:
