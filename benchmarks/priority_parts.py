@@ -72,11 +72,12 @@ def load_group(settings: PrioritySettings, scenario: str | None) -> Group:
     """Return the runs that the knobs are about."""
     if scenario is not None:
         own = {**as_parameters(settings), "scenario": scenario}
-        return Group("load", 3, (Run("load ours", "ours", "load", own),))
+        return Group("load", 3, (Run("load ours", "ours", "load", own),), quick_rounds=1)
     sides = ["ours"] if settings.link == "proxy" else list(TITLES)
     return Group(
         "load",
         rounds=2,
+        quick_rounds=1,
         runs=[Run(f"load {side}", side, "load", as_parameters(settings, side)) for side in sides],
     )
 
@@ -93,6 +94,7 @@ def fixed_groups() -> Iterator[Group]:
     yield Group(
         "flood",
         rounds=3,
+        quick_rounds=1,
         runs=(
             Run("flood", "ours", "load", as_parameters(FLOOD)),
             Run("quiet", "ours", "load", as_parameters(CALM)),
@@ -112,6 +114,7 @@ def fixed_groups() -> Iterator[Group]:
     yield Group(
         "meter",
         rounds=2,
+        quick_rounds=1,
         runs=[
             Run(name, "ours", "meter", {"count": 100_000, "metered": metered})
             for name, metered in (("metered", 1), ("unmetered", 0))
