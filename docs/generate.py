@@ -34,6 +34,7 @@ class Parcel:
     frame: bytes
     deadline: float = inf
     trace: dict[str, str] | None = None
+    job: str | None = None
 
 
 def diagram() -> str:

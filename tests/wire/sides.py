@@ -27,6 +27,7 @@ class Parcel:
     frame: bytes
     deadline: float = inf
     trace: dict[str, str] | None = None
+    job: str | None = None
 
 
 class Numbered(Lanes[Parcel]):

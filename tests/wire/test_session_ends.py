@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wire.sides import Side, pair, reconnect, settle
+from tests.wire.sides import Parcel, Side, pair, reconnect, settle
+from trioworkers.errors import RemoteWireError
 from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind, Lane
+from trioworkers.wire.flow import Arrived
 from trioworkers.wire.session import Broken, Closed, Opened
 
 
@@ -81,3 +83,59 @@ def test_how_many_messages_were_sent_again() -> None:
     reconnect(left, right)
     settle(left, right)
     assert left.epoch.sent[Lane.DATA].repeated == 2
+
+
+def said(side: Side, body: bytes, *, urgent: bool = False) -> None:
+    """Let something be said about one job."""
+    parcel = Parcel(body, job="job")
+    put = side.lanes.put_urgent if urgent else side.lanes.put
+    put(parcel, len(body), "job")
+
+
+def about_the_job(side: Side) -> list[bytes]:
+    """Return the first byte of all that has arrived about jobs, in both lanes."""
+    events = (event for event in side.events if isinstance(event, Arrived))
+    return [event.body[:1] for event in events if event.lane is not Lane.DATA]
+
+
+@pytest.mark.parametrize("urgent", [(True, False), (False, True), (True, False, True, False)])
+@pytest.mark.parametrize("cuts", [0, 1, 2, 3, 5, 8])
+def test_what_is_about_a_job_keeps_its_order(urgent: tuple[bool, ...], cuts: int) -> None:
+    """S-JOB: neither size, urgency nor a cut lets what is about one job change its order."""
+    left, right = pair(keeping=True)
+    for n, each in enumerate(urgent):
+        # Each in more pieces than may leave at once.
+        said(left, bytes([n]) * 900, urgent=each)
+        left.say(right)
+    for cut in range(cuts):
+        for _ in range(cut + 1):
+            right.hear()
+            right.say(left)
+            left.hear()
+            left.say(right)
+        reconnect(left, right)
+    settle(left, right, taking=True)
+    assert about_the_job(right) == [bytes([n]) for n in range(len(urgent))]
+
+
+def test_another_job_does_not_wait() -> None:
+    """S-PROXY-6: a large urgent event keeps nothing back that is about another job."""
+    left, right = pair()
+    said(left, b"urgent" * 150, urgent=True)
+    left.say(right)
+    said(left, b"later")
+    left.lanes.put(Parcel(b"other", job="other"), 5, "other")
+    settle(left, right)
+    assert right.arrived[Lane.REPLY] == [b"other", b"later"]
+
+
+def test_no_look_is_asked_for_in_the_same_instant() -> None:
+    """S-PROXY-6: whatever the clock says, a look at a silent peer is not repeated at once."""
+    for tenths in range(1, 200):
+        left, _ = pair()
+        now = again = tenths / 10 + 0.03
+        left.session.receive(chunks.write_token(Kind.PONG, 0), now)
+        with pytest.raises(RemoteWireError, match="two heartbeats"):
+            while True:
+                now, again = again, left.session.check(again)
+                assert again > now

@@ -8,7 +8,7 @@ later events of that job overtake them, where each lane leaves as it can.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from heapq import merge
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
@@ -33,7 +33,7 @@ class Lanes(Generic[T]):
     For who has one lane for data and replies, `take` keeps the order in which they came.
     """
 
-    __slots__ = ("_data", "_jobs", "_number", "_replies", "_system", "_urgent", "size")
+    __slots__ = ("_data", "_held", "_jobs", "_number", "_replies", "_system", "_urgent", "size")
 
     def __init__(self) -> None:
         """Start empty."""
@@ -43,6 +43,8 @@ class Lanes(Generic[T]):
         # How many replies there are to each job, and how many of each are in the system lane.
         self._jobs: Counter[str | None] = Counter()
         self._urgent: Counter[str | None] = Counter()
+        # About which jobs nothing may leave a lane now.
+        self._held: dict[Lane, Collection[str]] = {}
         self._number = 0
         self.size: int = 0
 
@@ -119,11 +121,21 @@ class Lanes(Generic[T]):
         self.size -= entry.size
         return entry.item
 
+    def hold(self, lane: Lane, jobs: Collection[str]) -> None:
+        """Let nothing about some jobs leave a lane, until this is called again."""
+        self._held[lane] = jobs
+
     def _place(self, lane: Lane) -> int:
         """Say how many items of a lane have to wait for what is in another one."""
         place = 0
-        if lane is Lane.REPLY and self._urgent:
-            while place < len(self._replies) and self._replies[place].job in self._urgent:
+        if lane is Lane.DATA:
+            return place
+        entries, held = self._of(lane), self._held.get(lane, ())
+        urgent = self._urgent if lane is Lane.REPLY else ()
+        if held or urgent:
+            while place < len(entries) and (
+                entries[place].job in urgent or entries[place].job in held
+            ):
                 place += 1
         return place
 
@@ -143,6 +155,7 @@ class Lanes(Generic[T]):
             self._of(lane).clear()
         self._jobs.clear()
         self._urgent.clear()
+        self._held.clear()
         self.size = 0
         return held
 

@@ -20,7 +20,9 @@ else cannot know what became of it, and says so: `Opened.lost`.
 
 *Lanes.*  Data, system messages, and replies: what is said about a job that was asked for.  Each has
 numbers and credit of its own, so that none waits for another: a requester that takes no data until
-it has its answer gets that.  The system lane leaves first.
+it has its answer gets that.  The system lane leaves first.  What is urgent about a job goes in that
+lane, too: all about one job keeps its order, so each of these two lanes leaves out what is about a
+job of which something older has not left the other one to its end.
 
 *Credit.*  What may be sent is said by the receiver, for each lane, as two totals.  That of messages
 grows as they are taken, that is, delivered: a worker that is stuck stops the senders on the other
@@ -148,6 +150,7 @@ class Session:
         "_pong",
         "_told",
         "_unconfirmed_since",
+        "_waiting_in",
         "_window",
         "ours",
         "takes",
@@ -173,6 +176,8 @@ class Session:
         # What the other side takes, once it has said so; and the smaller one of both windows.
         self.takes: LinkLimits = limits
         self._window = 0
+        # In which lanes something waits for what is older in another one.
+        self._waiting_in = [True] * len(Lane)
         # Which of the lanes that are as important leaves first.
         self._first = Lane.DATA
         self._heard = now
@@ -371,16 +376,17 @@ class Session:
         Raises:
             RemoteWireError: nothing was heard for two heartbeats.
         """
-        silent, beat = now - self._heard, self._limits.heartbeat
-        if silent >= 2 * beat:
-            raise RemoteWireError(f"nothing was heard for {silent:.3f} s, two heartbeats")
+        # Sums and no differences: rounded, those could ask for another look in this instant.
+        heard, beat = self._heard, self._limits.heartbeat
+        if now >= heard + 2 * beat:
+            raise RemoteWireError(f"nothing was heard for {now - heard:.3f} s, two heartbeats")
         since = self._unconfirmed_since
-        if since is not None and now - since >= 2 * beat:
+        if since is not None and now >= since + 2 * beat:
             raise RemoteWireError(f"cancels were not confirmed for {now - since:.3f} s")
-        if silent < beat:
-            return self._heard + beat
+        if now < heard + beat:
+            return heard + beat
         self._ping_due = self.is_open and not self._pinged
-        return self._heard + 2 * beat
+        return heard + 2 * beat
 
     def _is_done(self, lanes: Lanes[Any]) -> bool:
         """Tell whether nothing is left to leave, or nobody takes it any more."""
@@ -437,9 +443,24 @@ class Session:
 
     def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
         frame = Frame(self._window // 4, MESSAGES, now, said)
-        joined = [lane for lane in _ORDER[self._first] if self._out[lane].fill(frame, lanes)]
+        joined: list[Lane] = []
+        for lane in _ORDER[self._first]:
+            if lane is not Lane.DATA:
+                self._keep_order(lane, lanes)
+            if self._out[lane].fill(frame, lanes):
+                joined.append(lane)
         if self._first in joined:
             self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
+
+    def _keep_order(self, lane: Lane, lanes: Lanes[Any]) -> None:
+        """Let nothing about a job leave a lane before what is older has left the other one."""
+        other = self._out[Lane.REPLY if lane is Lane.SYSTEM else Lane.SYSTEM]
+        # Mostly there is nothing, as before.
+        if other.has_begun or self._waiting_in[lane]:
+            jobs = other.underway()
+            self._waiting_in[lane] = bool(jobs)
+            self._out[lane].let_go_first(jobs)
+            lanes.hold(lane, jobs)
 
 
 # Neither data nor replies may keep the other from leaving.
