@@ -242,7 +242,11 @@ class WorkerStatistics:
 
 @attrs.frozen
 class LinkStatistics:
-    """What crosses the link of a proxy; counts since the connection was made."""
+    """What crosses the link of a proxy; counts since the session began.
+
+    Of a session that outlives its connections, `resumed` says over how many further ones it has
+    gone on, and `sent_again` how many messages had to leave more than once.
+    """
 
     connected: bool = False
     data_depth: int = 0
@@ -251,6 +255,8 @@ class LinkStatistics:
     inbox_depth: int = 0
     sent: int = 0
     received: int = 0
+    resumed: int = 0
+    sent_again: int = 0
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import trio
@@ -49,6 +49,10 @@ class _Leaving:
     def head(self, lane: Lane) -> Packed | None:
         """Return what leaves next of a lane, or None."""
         return self._lanes.head(lane)
+
+    def hold(self, lane: Lane, jobs: Collection[str]) -> None:
+        """Let nothing about some jobs leave a lane."""
+        self._lanes.hold(lane, jobs)
 
     def take_from(self, lane: Lane) -> Packed:
         """Take it."""
@@ -134,7 +138,7 @@ class NativeDialect(Dialect):
     def leave(self) -> list[bytes]:
         """Take one frame."""
         session = self._session
-        if not session.has_more(self._portal.outbox.lanes):
+        if not self.has_more:
             return []
         frame = session.next_frame(self._lanes, trio.current_time())
         for packed in session.refused():
@@ -163,7 +167,7 @@ class NativeDialect(Dialect):
             elif isinstance(event, Broken):
                 raise RemoteWireError(event.reason)
         # After a goodbye the connection is closed by whoever has said it.
-        if session.has_more(portal.outbox.lanes):
+        if self.has_more:
             portal.outbox.wake()
         return urgent
 
@@ -171,6 +175,11 @@ class NativeDialect(Dialect):
         if isinstance(frame, str):
             raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
         return self._session.receive(frame, trio.current_time())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something is to leave, for which there may be credit or not."""
+        return self._session.has_more(self._portal.outbox.lanes)
 
     @property
     def done(self) -> bool:
