@@ -26,7 +26,7 @@ __all__ = ["Diagnosis", "Extra", "Package", "diagnose", "doctor", "parse_require
 State: TypeAlias = Literal["installed", "missing", "wrong version"]
 
 _CORE = ("trio", "attrs", "cattrs", "trio-websocket")
-_FOR_DEVELOPERS = frozenset({"bench", "dev"})
+_FOR_DEVELOPERS = frozenset({"dev"})
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)(?:\[[^]]*])?\s*\(?(?P<wanted>[^;)]*)\)?\s*(?:;.*\bextra\s*==\s*['\"](?P<extra>[^'\"]+))?"
 )
