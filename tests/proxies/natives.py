@@ -11,6 +11,7 @@ import trio
 
 from trioworkers import BusJobCancelMessage, BusMessage, BusSystemMessage
 from trioworkers.abc import MessageSerializer
+from trioworkers.proxies._native import is_hello
 from trioworkers.proxies._outbox import Packed
 from trioworkers.wire.chunks import Lane
 from trioworkers.wire.epoch import Cancelled, Epoch
@@ -18,7 +19,7 @@ from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits
 from trioworkers.wire.lanes import Lanes
 from trioworkers.wire.replies import REPLIES
-from trioworkers.wire.session import Broken, Closed, Opened, Session
+from trioworkers.wire.session import Broken, Closed, Opened, Session, Speaker
 
 _numbers = count()
 
@@ -68,8 +69,10 @@ class Native:
             yield frame
 
     def hear(self, frame: bytes | str) -> None:
-        """Take a frame."""
+        """Take a frame; what comes in Pipecat's format before the hello is left out."""
         assert isinstance(frame, bytes)
+        if self.session.theirs is Speaker.SILENT and not is_hello(frame):
+            return
         for event in self.session.receive(frame, trio.current_time()):
             match event:
                 case Arrived():

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import trio.testing
 
+from tests.proxies import links
+from tests.proxies.natives import Native
 from trioworkers import (
     BusJobRequestMessage,
     BusJobResponseMessage,
@@ -23,9 +25,12 @@ from trioworkers import (
 )
 from trioworkers._address import Address
 from trioworkers.abc import Instrument
+from trioworkers.proxies._native import NativeDialect
 from trioworkers.proxies._portal import Portal
 from trioworkers.proxies._proxy import WebSocketProxy
 from trioworkers.proxies.policy import ProxyPolicy
+from trioworkers.wire.epoch import Epoch
+from trioworkers.wire.hello import LinkLimits
 
 M = TypeVar("M", bound=BusMessage)
 
@@ -72,6 +77,9 @@ class Peer:
         self.portal: Portal = proxy._portal
         self.serializer = JSONMessageSerializer(messages=messages)
         self.letters = Letters()
+        # With a session on each side of the link, if it is a native one.
+        self.dialect: NativeDialect | None = None
+        self.native: Native | None = None
         self.crossed: list[BusMessage] = []
 
     @property
@@ -86,7 +94,22 @@ class Peer:
         """Make a link."""
         local = self.runner.bus.route(self.local)
         serializer = self.proxy._table(local.table if isinstance(local, Address) else None)
-        self.portal.link(serializer, self.proxy._broadcasts(serializer))
+        if links.DIALECT == "native":
+            self._agree()
+        self.portal.link(serializer, self.proxy._broadcasts(serializer), self.dialect)
+
+    def _agree(self) -> None:
+        """Say hello to each other, and give credit."""
+        native = self.native = Native(self.serializer, me=self.remote, you=self.local)
+        dialect = NativeDialect(self.portal, Epoch("near"), LinkLimits(), lambda: None)
+        self.dialect = dialect
+        ours = theirs = [b""]
+        while ours or theirs:
+            ours, theirs = dialect.leave(), list(native.frames())
+            for frame in ours:
+                native.hear(frame)
+            for frame in theirs:
+                dialect.receive(frame)
 
     def unlink(self, reason: str = "cut") -> None:
         """Lose it."""
@@ -94,6 +117,15 @@ class Peer:
 
     def say(self, message: BusMessage | bytes | str) -> None:
         """Let something come in."""
+        if self.native is not None and self.dialect is not None:
+            assert not isinstance(message, str)
+            self.native.put(message)
+            for frame in self.native.frames():
+                self.dialect.receive(frame)
+            while self.native.lanes and self._shuttle(self.native, self.dialect):
+                pass
+            assert not self.native.lanes, "there is no credit"
+            return
         if isinstance(message, BusMessage):
             message = self.serializer.serialize(message)
         self.portal.receive(message)
@@ -126,6 +158,8 @@ class Peer:
 
     def leave(self) -> list[BusMessage]:
         """Let everything leave that is there."""
+        if self.native is not None and self.dialect is not None:
+            return self._leave_natively(self.native, self.dialect)
         fresh: list[BusMessage] = []
         outbox = self.portal.outbox
         while (packed := outbox.lanes.take()) is not None:
@@ -134,6 +168,23 @@ class Peer:
             outbox.hand_over()
         self.crossed += fresh
         return fresh
+
+    def _leave_natively(self, native: Native, dialect: NativeDialect) -> list[BusMessage]:
+        while self._shuttle(native, dialect):
+            pass
+        fresh = list(native.heard)
+        native.heard.clear()
+        self.crossed += fresh
+        return fresh
+
+    def _shuttle(self, native: Native, dialect: NativeDialect) -> bool:
+        """Carry a frame to the test and back what it answers; False if there is none."""
+        frames = dialect.leave()
+        for frame in frames:
+            native.hear(frame)
+        for frame in native.frames():
+            dialect.receive(frame)
+        return bool(frames)
 
     async def hear(self, kind: type[M]) -> M:
         """Let the one message leave that is there."""

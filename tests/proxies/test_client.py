@@ -275,6 +275,7 @@ async def test_one_attempt_for_each_activation(autojump_clock: Any) -> None:
         assert side.proxy.what == ["connected", "disconnected"] * 3 + ["connected"]
 
 
+@links.PIPECAT_ONLY
 async def test_deactivated_when_its_link_was_lost(autojump_clock: Any) -> None:
     """S-PROXY-1: deactivating a proxy that stops already changes nothing."""
     async with connecting(Probe("acme"), active=False, reconnect=None) as (side, network):

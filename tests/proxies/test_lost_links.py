@@ -35,7 +35,7 @@ from trioworkers import (
 from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies.transports import Transport, transport_for
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("carrier", "dialect")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,9 @@ async def meet(server: Server, sessions: Sessions) -> AsyncGenerator[Scene]:
     async with server(sessions) as port, relay(port) as between:
         async with trio.open_nursery() as nursery:
             url = f"ws://127.0.0.1:{between.port}/ws"
-            end = await open_client_transport(url, nursery=nursery, transport=links.CARRIER)
+            end = await open_client_transport(
+                url, nursery=nursery, transport=links.CARRIER, subprotocols=links.offered()
+            )
             yield Scene(await sessions.side(), Far(end), between)
             sessions.over.set()
             await end.abort()

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.jobs import Actor, Note, outcome_of
+from tests.proxies import links
 from tests.proxies.pairs import served
 from tests.proxies.portals import Peer, peer_of
 from trioworkers import (
@@ -42,6 +43,9 @@ from trioworkers import (
 from trioworkers.proxies import _outbox
 from trioworkers.testing import Probe
 from trioworkers.wire import Limits
+
+
+pytestmark = pytest.mark.usefixtures("dialect")
 
 
 class Choosy(MessageSerializer):
@@ -165,6 +169,7 @@ async def test_accept_without_the_end_of_a_stream(autojump_clock: Any) -> None:
 # Cancels
 
 
+@links.PIPECAT_ONLY
 @pytest.mark.parametrize(
     ("reason", "crossing"),
     [
@@ -186,6 +191,7 @@ async def test_a_cancel_crosses_whatever_its_reason(
         assert (cancel.job_id, cancel.reason) == (job_id, crossing)
 
 
+@links.PIPECAT_ONLY
 async def test_a_cancel_crosses_without_a_reason_that_is_too_long(jobs: trio.Nursery) -> None:
     """S-JOB-6: a reason that would make the message too big is left out."""
     tight = JSONMessageSerializer(limits=Limits(message_size=1000))
@@ -206,6 +212,7 @@ async def test_a_cancel_crosses_though_the_lane_is_full(
         assert (await peer.hear(BusJobCancelMessage)).reason == "enough"
 
 
+@links.PIPECAT_ONLY
 async def test_a_cancel_that_the_serializer_refuses_is_a_dead_letter(jobs: trio.Nursery) -> None:
     """S-PROXY-2: a cancel that cannot be written in any way raises nowhere, and is told of."""
     async with peer_of(Probe("acme"), serializer=Refusing(BusJobCancelMessage)) as peer:

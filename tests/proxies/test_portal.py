@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.jobs import Actor, Alarm, Note, Server, outcome_of
+from tests.proxies import links
 from tests.proxies.portals import Peer, Still, peer_of
 from trioworkers import (
     BusActivateWorkerMessage,
@@ -54,6 +55,9 @@ from trioworkers import (
 )
 from trioworkers.proxies import _deliveries, _outbox
 from trioworkers.testing import Probe
+
+
+pytestmark = pytest.mark.usefixtures("dialect")
 
 
 @message
@@ -296,6 +300,7 @@ async def test_a_message_of_the_remote_worker_arrives(peer: Peer, autojump_clock
     assert (await probe.receive(Alarm)).source == "assistant"
 
 
+@links.PIPECAT_ONLY
 async def test_activation_crosses(peer: Peer, autojump_clock: Any) -> None:
     """S-PROXY-2: activation and deactivation cross, both ways."""
     await peer.heard()
@@ -486,6 +491,7 @@ async def test_system_messages_do_not_wait_behind_data(
         nursery.cancel_scope.cancel()
 
 
+@links.PIPECAT_ONLY
 async def test_what_finds_no_room_is_lost_and_said_so(autojump_clock: Any) -> None:
     """S-PROXY-5: beyond 1,024 messages that wait, what comes is a dead letter; a job is refused."""
     worker = Slow(mailbox_capacity=1)
@@ -506,6 +512,7 @@ async def test_what_finds_no_room_is_lost_and_said_so(autojump_clock: Any) -> No
         assert peer.letters.take() == [("link lost", "cut")] * _deliveries.INBOX_CAPACITY
 
 
+@links.PIPECAT_ONLY
 async def test_bytes_that_wait_are_bounded(autojump_clock: Any) -> None:
     """S-PROXY-5: beyond 8 MiB that wait, what comes is a dead letter."""
     worker = Slow(mailbox_capacity=1)
@@ -520,6 +527,7 @@ async def test_bytes_that_wait_are_bounded(autojump_clock: Any) -> None:
         assert 20 - lost == -(-_deliveries.INBOX_BYTES // (2**20 - 2000 + 170))
 
 
+@links.PIPECAT_ONLY
 async def test_a_peer_cannot_fill_the_system_lane(autojump_clock: Any) -> None:
     """S-PROXY-5: a peer's system messages are lost when 256 wait in the worker's lane."""
     started = trio.Event()
@@ -685,6 +693,7 @@ async def test_events_arrive_in_order(peer: Peer, autojump_clock: Any) -> None:
     ]
 
 
+@links.PIPECAT_ONLY
 async def test_events_that_nobody_reads_are_bounded(peer: Peer, autojump_clock: Any) -> None:
     """S-PROXY-5: 1,024 events of one job wait for their reader; the next are dead letters."""
     await peer.heard()
@@ -792,6 +801,7 @@ async def test_a_refused_answer_ends_its_job(autojump_clock: Any) -> None:
     assert "its answer was not let through by proxy 'proxy'" in str(outcomes[0])
 
 
+@links.PIPECAT_ONLY
 @pytest.mark.parametrize(
     "damage",
     [
@@ -1350,6 +1360,7 @@ def test_a_type_that_cannot_cross_is_named_early() -> None:
         Still(forward_messages=(Shapeless,))
 
 
+@links.PIPECAT_ONLY
 async def test_a_handled_type_that_cannot_cross_is_left_out(
     autojump_clock: Any, caplog: Any
 ) -> None:

@@ -30,7 +30,7 @@ from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies._serving import TURNED_AWAY, is_loopback
 from trioworkers.proxies.transports import LinkClosed
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("carrier", "dialect")
 
 Log = pytest.LogCaptureFixture
 
@@ -57,7 +57,7 @@ async def test_sessions() -> None:
             assert await two.ask("assistant", "echo", {"n": 2}) == {"n": 2}
             assert {each.headers.get("x-a") for each in seen} == {None, "b"}
             assert seen[0].path == "/"
-            assert seen[0].offers == ()
+            assert seen[0].offers == links.offered()
             assert seen[0].remote.startswith("127.0.0.1:")
 
 

@@ -20,7 +20,7 @@ from trioworkers import Worker, open_runner
 from trioworkers.proxies import ProxyListener, WebSocketProxyServer, bearer_token
 from trioworkers.proxies._memory import memory_transports
 
-pytestmark = pytest.mark.usefixtures("carrier")
+pytestmark = pytest.mark.usefixtures("carrier", "dialect")
 
 Way = Callable[[ProxyListener], Awaitable[None]]
 TIMES = 20
