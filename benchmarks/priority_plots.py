@@ -190,10 +190,8 @@ def draw_cancel(document: Mapping[str, Any]) -> Any:
         after = sum(begun > 0 for begun, _ in spans)
         ax.set_yticks([0, 1], ["data", "system"])
         ax.set(ylim=(-0.6, 1.6), xlim=(-37, 100))
-        text = (
-            "no data handler after the cancel" if not after else f"{after} begun after the cancel"
-        )
-        ax.set_title(f"{NAMES[side]}: {text}", loc="left", fontsize=10.5)
+        text = f"{after} data handlers begun after it" if after else "no data handler after it"
+        ax.set_title(f"{NAMES[side]}{CANCELS.get(side, '')}: {text}", loc="left", fontsize=10.5)
         ax.grid(axis="y", visible=False)
     axes[-1][0].set_xlabel("milliseconds from the cancel (red line)")
     figure.suptitle(
