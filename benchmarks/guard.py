@@ -196,7 +196,7 @@ def _by_callgrind(side: str, case: str, count: int) -> int:
 
 
 def _program(side: str, case: str, count: int) -> list[str]:
-    return [sys.executable, "-m", f"{PACKAGE}.counting", side, case, str(count)]
+    return [sys.executable, "-P", "-m", f"{PACKAGE}.counting", side, case, str(count)]
 
 
 # All of it

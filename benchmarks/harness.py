@@ -56,7 +56,8 @@ class Side:
             return (
                 self.python, "-P", str(HERE / "alone.py"), self.module.removeprefix(f"{PACKAGE}."),
             )  # fmt: skip
-        return (self.python, "-m", self.module)
+        # Not what lies in the current directory, whatever it is called.
+        return (self.python, "-P", "-m", self.module)
 
 
 def environment(side: Side) -> dict[str, str]:

@@ -105,7 +105,7 @@ def pyperf_main() -> None:
     import pyperf
 
     sys.argv.remove(FLAG)
-    runner = pyperf.Runner(program_args=("-m", f"{PACKAGE}.micro", FLAG))
+    runner = pyperf.Runner(program_args=("-P", "-m", f"{PACKAGE}.micro", FLAG))
     for name, run in steps().items():
         runner.bench_time_func(name, run)
 
