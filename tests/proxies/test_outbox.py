@@ -8,7 +8,13 @@ import pytest
 import trio
 import trio.testing
 
-from trioworkers import BusDataMessage, BusSystemMessage, LocalWireError, SystemLaneFullError
+from trioworkers import (
+    BusDataMessage,
+    BusSystemMessage,
+    LocalWireError,
+    SystemLaneFullError,
+    _clock,
+)
 from trioworkers import message as message_class
 from trioworkers.proxies._outbox import BYTES, CAPACITY, SMALL, SYSTEM_LIMIT, Outbox, Packed
 
@@ -257,42 +263,92 @@ def test_a_closed_outbox_takes_nothing(owner: Owner) -> None:
     assert (outbox.wait_label(), outbox.movers()) == ("assistant", (False, ()))
 
 
-async def test_a_message_leaves_at_once_when_the_writer_has_nothing_to_do(owner: Owner) -> None:
-    """S-PROXY-5: the first one leaves in its sender's step; those right behind it leave together."""
-    outbox, sent, batches = owner.outbox, list[int](), list[list[int]]()
+class Writing:
+    """A link's writer: what has left in a sender's step, and what it was left to take."""
 
-    def leave_now() -> None:
-        sent.extend(leave(outbox))
+    def __init__(self, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.outbox = outbox
+        self.now = 0.0
+        self.whole = True
+        self.sent: list[int] = []
+        self.batches: list[list[int]] = []
+        monkeypatch.setattr(_clock, "slice_clock", lambda: self.now)
+        outbox.shortcut(self.leave_now)
 
-    async def write() -> None:
+    def leave_now(self) -> bool:
+        self.sent.extend(leave(self.outbox))
+        return self.whole
+
+    async def run(self) -> None:
         while True:
-            batches.append(await take(outbox))
+            if not self.outbox.lanes:
+                await self.outbox.changed()
+            self.batches.append(leave(self.outbox))
 
-    outbox.shortcut(leave_now)
-    outbox.put(Data(n=0), 0.0)
-    assert sent == []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(write)
+    async def taken(self) -> list[list[int]]:
+        """Let the writer run, and return what it has taken."""
         await trio.testing.wait_all_tasks_blocked()
-        assert batches == [[0]]
+        batches, self.batches = self.batches, []
+        return batches
+
+
+async def test_a_message_leaves_at_once_when_the_writer_has_nothing_to_do(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-PROXY-5: one leaves in its sender's step; those right behind it leave together."""
+    outbox = owner.outbox
+    writing = Writing(outbox, monkeypatch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.run)
+        assert await writing.taken() == []
+        writing.now = 1.0
         for n in (1, 2, 3):
             outbox.put(Data(n=n), 0.0)
-        assert sent == [1]
-        await trio.testing.wait_all_tasks_blocked()
-        assert batches[1:] == [[2, 3]]
+        assert writing.sent == [1]
+        assert await writing.taken() == [[2, 3]]
         outbox.put_system(Alarm(n=4))
-        outbox.put(Data(n=5), 0.0)
-        assert sent == [1, 4]
-        await trio.testing.wait_all_tasks_blocked()
-        outbox.put(Data(n=6, size=SMALL + 1), 0.0)
-        assert sent == [1, 4]
-        await trio.testing.wait_all_tasks_blocked()
-        assert batches[2:] == [[5], [6]]
+        assert writing.sent == [1], "too soon after the last one"
+        assert await writing.taken() == [[4]]
+        writing.now = 2.0
+        outbox.put(Data(n=5, size=SMALL + 1), 0.0)
+        assert writing.sent == [1]
+        assert await writing.taken() == [[5]]
+        writing.whole = False
+        outbox.put(Data(n=6), 0.0)
+        assert writing.sent == [1, 6]
+        assert await writing.taken() == [[]], "to finish what has begun to leave"
         outbox.shortcut(None)
         outbox.put(Data(n=7), 0.0)
-        await trio.testing.wait_all_tasks_blocked()
-        assert batches[4:] == [[7]]
-        outbox.wake()
-        await trio.testing.wait_all_tasks_blocked()
-        assert batches[5:] == [[]]
+        assert await writing.taken() == [[7]]
+        outbox.rouse()
+        outbox.rouse()
+        assert await writing.taken() == [[]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_enters_while_others_leave_does_not_leave_before_them(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-PROXY-5: the room that a leaving message makes is filled behind it, however long it takes."""
+    outbox = owner.outbox
+    writing = Writing(outbox, monkeypatch)
+
+    def leave_now() -> bool:
+        packed = outbox.lanes.take()
+        assert packed is not None
+        # It takes its time, and makes room.
+        writing.now += 1.0
+        outbox.hand_over()
+        writing.sent.append(packed.item.n)
+        return not outbox.lanes
+
+    outbox.shortcut(leave_now)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.run)
+        await writing.taken()
+        outbox.wait("sender", Data(n=2))
+        writing.now = 1.0
+        outbox.put_system(Alarm(n=1))
+        assert writing.sent == [1]
+        assert await writing.taken() == [[2]]
         nursery.cancel_scope.cancel()

@@ -368,8 +368,8 @@ class Deliveries:
             self._unsent += 1
             self._unsent_bytes += len(packed.frame)
             # What is in the answer is in its frame, and would be held twice.
-            bare = attrs.evolve(packed.item, response=None)
-            self._owner.outbox.put_reply(packed._replace(item=bare))
+            packed.item.response = None
+            self._owner.outbox.put_reply(packed)
             if self._unsent_bytes > ANSWER_LIMIT and self.give_up is not None:
                 self.give_up(f"{self._unsent_bytes} bytes of answers wait to leave")
 

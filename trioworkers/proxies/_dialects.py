@@ -63,6 +63,11 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def has_more(self) -> bool:
+        """Whether something is to leave, be it that it may not yet."""
+
+    @property
+    @abstractmethod
     def done(self) -> bool:
         """Whether nothing is left to leave."""
 
@@ -102,6 +107,11 @@ class PipecatDialect(Dialect):
     def receive(self, frame: bytes | str) -> bool:
         """Take the message that a frame is."""
         return self._portal.receive(frame)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are messages in the outbox."""
+        return len(self._portal.outbox.lanes) > 0
 
     @property
     def done(self) -> bool:

@@ -87,7 +87,7 @@ class Link:
         if self._closing is None:
             self._closing = (code, reason)
             self._dialect.close(code, reason)
-            self._outbox.wake()
+            self._outbox.rouse()
             self._close_asked.set()
 
     def drop(self, reason: str) -> None:
@@ -140,12 +140,14 @@ class Link:
         kept, self._kept = self._kept, []
         return kept or self._dialect.leave()
 
-    def _leave_now(self) -> None:
-        if self._end is None:
-            # At most one write: a dialect gives what belongs into one.
-            frames = self._dialect.leave()
-            if not (len(frames) == 1 and self._transport.send_now(frames[0])):
-                self._kept = frames
+    def _leave_now(self) -> bool:
+        if self._end is not None:
+            return False
+        frames = self._dialect.leave()
+        if len(frames) == 1 and self._transport.send_now(frames[0]):
+            return not (self._dialect.has_more or self._transport.unfinished)
+        self._kept = frames
+        return False
 
     async def _limit_writer(self) -> None:
         try:

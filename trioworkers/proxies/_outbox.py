@@ -34,6 +34,9 @@ BYTES = 4 * 2**20
 SMALL = 16 * 2**10
 """How many bytes leave in their sender's step at most; to a bigger message it means little."""
 
+PAUSE = 0.0001
+"""Seconds after a message has left at once in which others do not: a write costs more than they do."""
+
 SYSTEM_LIMIT = 10_000
 """The hard cap of the system lane, which never makes a sender wait."""
 
@@ -87,8 +90,10 @@ class Outbox:
         self._linked = False
         self._closed = False
         self._writer: trio.lowlevel.Task | None = None
-        # Lets what may leave leave at once; while there is a link, and its writer waits.
-        self._leave_now: Callable[[], None] | None = None
+        # Lets what may leave leave at once, and tells whether it has; while there is a link, and
+        # its writer waits.
+        self._leave_now: Callable[[], bool] | None = None
+        self._left_at = 0.0
 
     # As an intake of the bus
 
@@ -196,14 +201,14 @@ class Outbox:
         """Return how many messages wait in the data and in the system lane."""
         return self.lanes.data_depth, self.lanes.system_depth
 
-    def shortcut(self, leave_now: Callable[[], None] | None) -> None:
+    def shortcut(self, leave_now: Callable[[], bool] | None) -> None:
         """Let messages leave in their sender's step when the writer has nothing to do.
 
-        The writer wakes all the same: what follows before it has had its turn is queued, and leaves
-        together.
+        What follows closely is queued, and leaves together.
 
         Args:
-            leave_now: takes what may leave out of `lanes`; None when there is no connection.
+            leave_now: takes what may leave out of `lanes`, and tells whether nothing is left for
+                the writer; None when there is no connection.
         """
         self._leave_now = leave_now
 
@@ -213,13 +218,27 @@ class Outbox:
         await wait_task_rescheduled(self._abort)
 
     def wake(self, size: int = 0) -> None:
-        """End the writer's wait: there is something to leave, of `size` bytes."""
+        """See to it that what is to leave does, of `size` bytes."""
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
         if self._leave_now is not None and size <= SMALL:
-            self._leave_now()
-        trio.lowlevel.reschedule(writer)
+            now = _clock.slice_clock()
+            if now - self._left_at >= PAUSE:
+                self._left_at = now
+                # Who enters while others leave must not leave before them.
+                writer, self._writer = self._writer, None
+                if self._leave_now():
+                    self._writer = writer
+                else:
+                    trio.lowlevel.reschedule(writer)
+                return
+        self.rouse()
+
+    def rouse(self) -> None:
+        """End the writer's wait."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            trio.lowlevel.reschedule(writer)
 
     def withdraw(self, request: Any) -> bool:
         """Take a request out again; False if it has left already."""

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import trio
 
-from .._address import Address
 from .._checks import check_counts, check_settings
 from .._handlers import HandlerTable
 from .._slot import Slot
@@ -77,7 +76,8 @@ class _Current(MessageSerializer):
     def now(self) -> MessageSerializer:
         """Return the serializer for this moment."""
         local = self._find()
-        handled = local.table if isinstance(local, Address) else None
+        # As `isinstance` with `Address`, which is abstract and takes its time to say so.
+        handled: HandlerTable | None = getattr(local, "table", None)
         if handled is not self._handled:
             self._inner, self._handled = self._make(handled), handled
         return self._inner

@@ -132,11 +132,17 @@ class Transport(ABC):
             LinkClosed: the connection is closed or closing; some of it may have been sent.
         """
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of a message that was sent with `send_now` is still to leave."""
+        return False
+
     def send_now(self, frame: bytes) -> bool:
         """Send one binary message if that needs no waiting; tell whether that was done.
 
         Not while another task is sending.  What is left of a message that went only in part leaves
-        first with the next `send`, which has to follow soon, be it without any frames.
+        first with the next `send`, which has to follow soon if it is `unfinished`, be it without
+        any frames.
         """
         del frame
         return False

@@ -168,6 +168,11 @@ class TrioTransport(Transport):
         except _ENDED as error:
             raise self._ended() from error
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the stream has more to write."""
+        return self._line is not None and self._line.stream.unfinished
+
     def send_now(self, frame: bytes) -> bool:
         """Write one message past trio-websocket, if the stream below is ours and has room."""
         connection = self._connection

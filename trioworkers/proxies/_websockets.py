@@ -192,6 +192,11 @@ class WebsocketsTransport(Transport):
             raise self._why()
         await self._flush(*[self._packed(each) for each in frames])
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the stream has more to write."""
+        return self._line.stream.unfinished
+
     def send_now(self, frame: bytes) -> bool:
         """Write one message, if the stream has room."""
         return self._is_open() and self._line.stream.send_now(self._packed(frame))
