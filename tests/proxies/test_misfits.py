@@ -44,7 +44,6 @@ from trioworkers.proxies import _outbox
 from trioworkers.testing import Probe
 from trioworkers.wire import Limits
 
-
 pytestmark = pytest.mark.usefixtures("dialect")
 
 

@@ -56,7 +56,6 @@ from trioworkers import (
 from trioworkers.proxies import _deliveries, _outbox
 from trioworkers.testing import Probe
 
-
 pytestmark = pytest.mark.usefixtures("dialect")
 
 
