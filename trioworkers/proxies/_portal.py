@@ -108,6 +108,8 @@ class Portal:
         self._credit: Credited | None = None
         self._heard: tuple[type[BusMessage], ...] = ()
         self._linked = False
+        # Whether there is a session without a connection.
+        self._paused = False
         # The task that runs the hook of a new connection, before there is a link.
         self.greeter: trio.lowlevel.Task | None = None
         self._sent = self._received = self._resumed = 0
@@ -175,11 +177,13 @@ class Portal:
         Args:
             give_up: ends it, because too much would have to be kept.
         """
+        self._paused = True
         self.deliveries.give_up = give_up
 
     def resume(self, credit: Credited) -> None:
         """Go on with the session over another connection."""
         self._resumed += 1
+        self._paused = False
         self._credit = credit
         self._give_credit()
 
@@ -204,7 +208,7 @@ class Portal:
         """
         if not self._linked:
             return 0
-        self._linked = False
+        self._linked = self._paused = False
         # An announcement is made again over the next link.
         items = [
             each
@@ -262,7 +266,7 @@ class Portal:
         """Return what waits to cross, and what has crossed since there is a link."""
         data, system = self.outbox.depths()
         return LinkStatistics(
-            connected=self._linked,
+            connected=self._linked and not self._paused,
             data_depth=data,
             system_depth=system,
             waiting_senders=len(self.outbox.waiting or ()),
