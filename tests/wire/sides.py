@@ -27,7 +27,6 @@ class Parcel:
     frame: bytes
     deadline: float = inf
     trace: dict[str, str] | None = None
-    job: str | None = None
 
 
 class Numbered(Lanes[Parcel]):

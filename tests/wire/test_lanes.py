@@ -56,7 +56,7 @@ def test_nothing_is_left_in_the_tables() -> None:
     lanes: Lanes[str] = Lanes()
     put_all(lanes, ("a", None, False), ("j1", "j", False), ("b", None, False), ("k1!", "k", True))
     assert lanes.remove(lambda item: item == "b")
-    assert not lanes.remove(lambda item: item == "k1!"), "it is in the system lane"
+    assert not lanes.remove(lambda item: item == "k1!")
     assert not lanes.remove(lambda item: item == "j1"), "a reply is never taken back"
     assert drained(lanes) == ["k1!", "a", "j1"]
     put_all(lanes, ("j1", "j", False), ("j2!", "j", True), ("d", None, False))
@@ -77,25 +77,27 @@ def test_each_lane_can_be_emptied_alone() -> None:
     assert drained(lanes) == ["S", "b"]
 
 
-def test_a_later_event_waits_for_the_urgent_one() -> None:
-    """S-PROXY-5: where lanes leave each as they can, no event overtakes an urgent one of its job."""
+def test_urgent_replies_stay_in_their_lane() -> None:
+    """S-PROXY-5, S-JOB-5: system messages leave before them, and they before all that is not urgent."""
     lanes: Lanes[str] = Lanes()
-    put_all(lanes, ("j1!", "j", True), ("j2", "j", False), ("k1", "k", False))
-    assert lanes.take_from(Lane.REPLY) == "k1"
-    assert lanes.head(Lane.REPLY) is None
-    assert lanes.take_from(Lane.SYSTEM) == "j1!"
-    assert lanes.take_from(Lane.REPLY) == "j2"
+    put_all(lanes, ("a", None, False), ("j1", "j", False), ("k1!", "k", True), ("S", None, True))
+    put_all(lanes, ("j2!", "j", True), ("j3", "j", False), ("j4!", "j", True), ("k2", "k", False))
+    assert lanes.system_depth == 1
+    assert [lanes.take_from(Lane.REPLY) for _ in range(3)] == ["k1!", "j1", "j2!"]
+    assert lanes.take_from(Lane.DATA) == "a"
+    assert drained(lanes) == ["S", "j3", "j4!", "k2"]
     with pytest.raises(IndexError):
         lanes.take_from(Lane.DATA)
 
 
 class LanesMachine(RuleBasedStateMachine):
-    """Compares with two plain lists."""
+    """Compares with three plain lists: system messages, urgent replies, and the others."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lanes: Lanes[Item] = Lanes()
         self.system: list[Item] = []
+        self.urgent: list[Item] = []
         self.data: list[Item] = []
         self.count = 0
         self.left: list[Item] = []
@@ -114,13 +116,17 @@ class LanesMachine(RuleBasedStateMachine):
     def put_urgent(self, size: int, job: str | None) -> None:
         item = self.item(size, job)
         self.lanes.put_urgent(item, size, job)
-        older = [each for each in self.data if job is not None and each.job == job]
+        if job is None:
+            self.system.append(item)
+            return
+        older = [each for each in self.data if each.job == job]
         self.data = [each for each in self.data if each not in older]
-        self.system += [*older, item]
+        self.urgent += [*older, item]
 
     @rule()
     def take(self) -> None:
-        expected = self.system.pop(0) if self.system else self.data.pop(0) if self.data else None
+        held = self.system or self.urgent or self.data
+        expected = held.pop(0) if held else None
         assert self.lanes.take() == expected
         if expected is not None:
             self.left.append(expected)
@@ -133,39 +139,35 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(lane=st.sampled_from(Lane))
     def take_from(self, lane: Lane) -> None:
-        held = self.system if lane is Lane.SYSTEM else self.data
-        urgent = {item.job for item in self.system}
-        of_lane = [
-            item
-            for item in held
-            if lane is Lane.SYSTEM
-            or (item.job is None if lane is Lane.DATA else item.job not in {None, *urgent})
-        ]
-        assert self.lanes.head(lane) == (of_lane[0] if of_lane else None)
-        if of_lane:
-            assert self.lanes.take_from(lane) == of_lane[0]
-            held.remove(of_lane[0])
-            self.left.append(of_lane[0])
+        replies = [*self.urgent, *(each for each in self.data if each.job is not None)]
+        data = [each for each in self.data if each.job is None]
+        of_lane = {Lane.DATA: data, Lane.SYSTEM: self.system, Lane.REPLY: replies}[lane]
+        first = of_lane[0] if of_lane else None
+        assert self.lanes.head(lane) == first
+        if first is not None:
+            assert self.lanes.take_from(lane) == first
+            for held in (self.system, self.urgent, self.data):
+                if first in held:
+                    held.remove(first)
+            self.left.append(first)
 
     @rule()
     def clear(self) -> None:
-        assert self.lanes.clear() == [*self.system, *self.data]
-        self.system, self.data = [], []
+        assert self.lanes.clear() == [*self.system, *self.urgent, *self.data]
+        self.system, self.urgent, self.data = [], [], []
 
     @invariant()
     def they_agree(self) -> None:
-        held = [*self.system, *self.data]
+        held = [*self.system, *self.urgent, *self.data]
         assert list(self.lanes) == held
         assert len(self.lanes) == len(held)
         assert self.lanes.size == sum(each.size for each in held)
-        assert (self.lanes.system_depth, self.lanes.data_depth) == (
-            len(self.system),
-            len(self.data),
-        )
-        counts = {job: sum(each.job == job for each in self.data) for job in ("j", "k")}
+        assert self.lanes.system_depth == len(self.system)
+        assert self.lanes.data_depth == len(self.urgent) + len(self.data)
+        replies = [*self.urgent, *self.data]
+        counts = {job: sum(each.job == job for each in replies) for job in ("j", "k")}
         assert self.lanes._jobs == {job: n for job, n in counts.items() if n}
-        urgent = {job: sum(each.job == job for each in self.system) for job in ("j", "k")}
-        assert self.lanes._urgent == {job: n for job, n in urgent.items() if n}
+        assert self.lanes._urgent == len(self.urgent)
 
     @invariant()
     def each_job_keeps_its_order(self) -> None:

@@ -87,15 +87,15 @@ def test_how_many_messages_were_sent_again() -> None:
 
 def said(side: Side, body: bytes, *, urgent: bool = False) -> None:
     """Let something be said about one job."""
-    parcel = Parcel(body, job="job")
+    parcel = Parcel(body)
     put = side.lanes.put_urgent if urgent else side.lanes.put
     put(parcel, len(body), "job")
 
 
 def about_the_job(side: Side) -> list[bytes]:
-    """Return the first byte of all that has arrived about jobs, in both lanes."""
+    """Return the first byte of all that has arrived about jobs."""
     events = (event for event in side.events if isinstance(event, Arrived))
-    return [event.body[:1] for event in events if event.lane is not Lane.DATA]
+    return [event.body[:1] for event in events if event.lane is Lane.REPLY]
 
 
 @pytest.mark.parametrize("urgent", [(True, False), (False, True), (True, False, True, False)])
@@ -118,15 +118,13 @@ def test_what_is_about_a_job_keeps_its_order(urgent: tuple[bool, ...], cuts: int
     assert about_the_job(right) == [bytes([n]) for n in range(len(urgent))]
 
 
-def test_another_job_does_not_wait() -> None:
-    """S-PROXY-6: a large urgent event keeps nothing back that is about another job."""
+def test_what_is_urgent_leaves_first() -> None:
+    """S-JOB-5: an urgent event leaves before what waits to be said about other jobs."""
     left, right = pair()
-    said(left, b"urgent" * 150, urgent=True)
-    left.say(right)
-    said(left, b"later")
-    left.lanes.put(Parcel(b"other", job="other"), 5, "other")
+    left.lanes.put(Parcel(b"other"), 5, "other")
+    said(left, b"urgent", urgent=True)
     settle(left, right)
-    assert right.arrived[Lane.REPLY] == [b"other", b"later"]
+    assert right.arrived[Lane.REPLY] == [b"urgent", b"other"]
 
 
 def test_no_look_is_asked_for_in_the_same_instant() -> None:

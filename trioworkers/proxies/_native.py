@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -10,6 +10,7 @@ import trio
 from .._requests import Request
 from .._values import safe_text
 from ..errors import RemoteWireError
+from ..wire import chunks
 from ..wire.chunks import Kind, Lane
 from ..wire.epoch import Cancelled, Epoch
 from ..wire.flow import Arrived
@@ -36,6 +37,13 @@ def is_hello(frame: bytes | str) -> bool:
     return isinstance(frame, bytes) and frame[:1] == bytes((Kind.HELLO,))
 
 
+def _joined(told: str, here: str) -> str:
+    """Join the path that a peer tells with that of its worker, which may be the end of it."""
+    last = told.rpartition(" -> ")[2]
+    rest = here.removeprefix(f"{last} -> ")
+    return f"{told} -> {rest}"
+
+
 class _Leaving:
     """The lanes as the session sees them: what it takes is about to leave."""
 
@@ -49,10 +57,6 @@ class _Leaving:
     def head(self, lane: Lane) -> Packed | None:
         """Return what leaves next of a lane, or None."""
         return self._lanes.head(lane)
-
-    def hold(self, lane: Lane, jobs: Collection[str]) -> None:
-        """Let nothing about some jobs leave a lane."""
-        self._lanes.hold(lane, jobs)
 
     def take_from(self, lane: Lane) -> Packed:
         """Take it."""
@@ -81,6 +85,7 @@ class NativeDialect(Dialect):
         self._portal = portal
         self._epoch = epoch
         self._on_goodbye = on_goodbye
+        self._heartbeat = limits.heartbeat
         self._session = Session(epoch, limits, trio.current_time())
         self._lanes: Any = _Leaving(portal, epoch)
 
@@ -160,7 +165,7 @@ class NativeDialect(Dialect):
                     session.taken(event.lane)
             elif isinstance(event, Cancelled):
                 urgent = True
-                path = f"{event.path} -> {portal.path}"
+                path = _joined(event.path, portal.path)
                 portal.deliveries.cancel(event.job_id, event.reason, path)
             elif isinstance(event, Closed):
                 self._on_goodbye()
@@ -186,9 +191,20 @@ class NativeDialect(Dialect):
         """Whether the peer was told goodbye."""
         return self._session.ours is Speaker.GONE
 
+    async def show_life(self, transport: Transport) -> None:
+        """Say now and then that this side is there, while nobody reads what the peer says."""
+        takes = self._session.takes
+        ping = chunks.write_token(Kind.PING, 0)
+        while True:
+            await trio.sleep(min(self._heartbeat, takes.heartbeat))
+            if not transport.send_now(ping):
+                await transport.send([ping])
+
     async def watch(self, transport: Transport) -> None:
         """Look for signs of life in time."""
         del transport
+        # What has come before there was a link is being read only now.
+        await trio.sleep(self._heartbeat)
         try:
             while True:
                 again = self._session.check(trio.current_time())

@@ -108,7 +108,7 @@ class Outbox:
     @property
     def _crowded(self) -> bool:
         """Whether even an urgent event of a job has to wait."""
-        return self.lanes.system_depth >= SYSTEM_LIMIT or self.lanes.size >= 2 * BYTES
+        return len(self.lanes) >= SYSTEM_LIMIT or self.lanes.size >= 2 * BYTES
 
     def put(self, item: Any, now: float) -> bool:
         """Queue a message, an event of a job, or an open request; False if there is no room.

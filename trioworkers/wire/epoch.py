@@ -8,8 +8,6 @@ other side says that it had come; the receiver drops what it has had.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import attrs
@@ -43,17 +41,10 @@ class Cancelled:
 class Sent:
     """The sending half of a lane."""
 
-    __slots__ = ("_clock", "again", "kept", "moments", "next", "repeated", "unconfirmed")
+    __slots__ = ("again", "kept", "next", "repeated", "unconfirmed")
 
-    def __init__(self, clock: Iterator[int]) -> None:
-        """Begin at the beginning.
-
-        Args:
-            clock: the same for all lanes.
-        """
-        self._clock = clock
-        # When what is kept of jobs has left first, by its number.
-        self.moments: dict[int, int] = {}
+    def __init__(self) -> None:
+        """Begin at the beginning."""
         self.next: int = 1
         # What was sent and not taken, if it is kept, and its bytes: see `has_room`.
         self.unconfirmed: deque[Any] = deque()
@@ -68,9 +59,6 @@ class Sent:
 
     def keep(self, parcel: Any) -> None:
         """Keep what leaves until it is taken."""
-        if parcel is not ABANDONED and parcel.job is not None:
-            # The same as the first time, if it leaves again.
-            self.moments.setdefault(self.next - 1, next(self._clock))
         self.unconfirmed.append(parcel)
         self.kept += _size(parcel)
 
@@ -86,7 +74,6 @@ class Sent:
                 f"message {taken} of lane {lane.name} was taken, and {self.next - 1} were sent"
             )
         while len(self.unconfirmed) > kept:
-            self.moments.pop(self.next - len(self.unconfirmed), None)
             self.kept -= _size(self.unconfirmed.popleft())
 
     def rewind(self, had: int, lane: Lane) -> None:
@@ -126,7 +113,6 @@ class Sent:
         lost = [each for each in (*self.unconfirmed, *self.again) if each is not ABANDONED]
         self.unconfirmed.clear()
         self.again.clear()
-        self.moments.clear()
         self.kept = 0
         return lost
 
@@ -197,8 +183,7 @@ class Epoch:
         # How many connections there were, and over which this side met the other.
         self.connections: int = 0
         self.meeting: str | None = None
-        clock = count()
-        self.sent: tuple[Sent, ...] = tuple(Sent(clock) for _ in Lane)
+        self.sent: tuple[Sent, ...] = tuple(Sent() for _ in Lane)
         self.had: tuple[Had, ...] = tuple(Had() for _ in Lane)
         # Cancels that the other side has not confirmed.  No more than there were open jobs, and a
         # side that does not confirm them is given up.

@@ -12,7 +12,6 @@ and new credit is told when half is used up: so neither side can wait for the ot
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from math import inf, isfinite
 from typing import Any, Protocol, cast
 
@@ -57,11 +56,6 @@ class Parcel(Protocol):
     @property
     def trace(self) -> dict[str, str] | None:
         """The context that traces it, if it is traced."""
-        ...
-
-    @property
-    def job(self) -> str | None:
-        """The job that it says something about, if it does: all that keeps its order."""
         ...
 
 
@@ -241,13 +235,11 @@ class Outgoing:
         "_abandoned",
         "_bytes",
         "_credit",
-        "_earlier",
         "_keeping",
         "_lane",
         "_largest",
         "_limits",
         "_rest",
-        "_rest_of",
         "_sent",
         "refused",
     )
@@ -269,9 +261,6 @@ class Outgoing:
         self._bytes = 0
         # What of a large message is still to leave, and which one was given up in its midst.
         self._rest: tuple[bytes, int] | None = None
-        self._rest_of: str | None = None
-        # Jobs about which something else leaves first, and when that has left first.
-        self._earlier: Mapping[str, int] = {}
         self._abandoned: int | None = None
         # What the other side does not take, as it is too big.
         self.refused: deque[Any] = deque()
@@ -302,23 +291,6 @@ class Outgoing:
     def has_begun(self) -> bool:
         """Whether the rest of a message is to leave, or messages are to leave again."""
         return self._rest is not None or bool(self._sent.again)
-
-    def underway(self) -> dict[str, int]:
-        """Return the jobs about which something has left in part, or is to leave again.
-
-        With each, when the oldest of that has left first.
-        """
-        sent, jobs = self._sent, dict[str, int]()
-        if self._rest is not None and self._rest_of is not None:
-            jobs[self._rest_of] = sent.moments.get(sent.next - 1, -1)
-        for number, parcel in enumerate(sent.again, sent.next):
-            if parcel is not ABANDONED and parcel.job is not None:
-                jobs.setdefault(parcel.job, sent.moments[number])
-        return jobs
-
-    def let_go_first(self, jobs: Mapping[str, int]) -> None:
-        """Let nothing leave about jobs of which something older has not left in another lane."""
-        self._earlier = jobs
 
     @property
     def due(self) -> bool:
@@ -372,14 +344,8 @@ class Outgoing:
         """Return what leaves next, if there is something and credit for it."""
         if not self._may_begin():
             return None
-        sent = self._sent
-        if not sent.again:
-            return lanes.head(self._lane)
-        parcel = sent.again[0]
-        if self._earlier and parcel is not ABANDONED and parcel.job in self._earlier:
-            later = self._earlier[parcel.job] < sent.moments[sent.next]
-            return None if later else parcel
-        return parcel
+        again = self._sent.again
+        return again[0] if again else lanes.head(self._lane)
 
     def _is_small(self, parcel: Any) -> bool:
         """Tell whether it goes together with others."""
@@ -433,7 +399,7 @@ class Outgoing:
             frame.messages -= 1
             self._took(ABANDONED, lanes)
             return True
-        self._rest, self._rest_of = (_whole(parcel, frame.now), 0), parcel.job
+        self._rest = (_whole(parcel, frame.now), 0)
         self._took(parcel, lanes)
         return True
 

@@ -136,6 +136,7 @@ class Session:
 
     __slots__ = (
         "_cancels_told",
+        "_confirms",
         "_epoch",
         "_farewell",
         "_first",
@@ -150,7 +151,6 @@ class Session:
         "_pong",
         "_told",
         "_unconfirmed_since",
-        "_waiting_in",
         "_window",
         "ours",
         "takes",
@@ -176,8 +176,6 @@ class Session:
         # What the other side takes, once it has said so; and the smaller one of both windows.
         self.takes: LinkLimits = limits
         self._window = 0
-        # In which lanes something waits for what is older in another one.
-        self._waiting_in = [True] * len(Lane)
         # Which of the lanes that are as important leaves first.
         self._first = Lane.DATA
         self._heard = now
@@ -189,6 +187,8 @@ class Session:
         self._farewell: tuple[int, str] | None = None
         self._cancels_told = 0
         self._told: Credit | None = None
+        # Whether what was taken is to be told, though it is little.
+        self._confirms = False
         # Since when cancels were told that are not confirmed.
         self._unconfirmed_since: float | None = None
 
@@ -371,7 +371,10 @@ class Session:
         return b"".join(said)
 
     def check(self, now: float) -> float:
-        """See to a silent peer; return when to look again.  After it a ping may be due.
+        """See to a silent peer; return when to look again.  After it something may be due.
+
+        Who keeps what was sent is told now of all that was taken, so that it does not take for lost
+        what has arrived long ago.
 
         Raises:
             RemoteWireError: nothing was heard for two heartbeats.
@@ -383,6 +386,9 @@ class Session:
         since = self._unconfirmed_since
         if since is not None and now >= since + 2 * beat:
             raise RemoteWireError(f"cancels were not confirmed for {now - since:.3f} s")
+        if self._epoch.meeting is not None and self._told is not None:
+            taken = zip(self._epoch.had, self._told.lanes, strict=True)
+            self._confirms = any(had.taken > told.taken for had, told in taken)
         if now < heard + beat:
             return heard + beat
         self._ping_due = self.is_open and not self._pinged
@@ -431,36 +437,22 @@ class Session:
         if self._credit_is_due:
             data, system, reply = (lane.tell_credit() for lane in self._in)
             self._told = Credit((data, system, reply), self._epoch.cancels_had)
+            self._confirms = False
             said.append(chunks.write_credit(self._told))
 
     @property
     def _credit_is_due(self) -> bool:
         told = self._told
-        if told is None or told.cancels_taken != self._epoch.cancels_had:
+        if self._confirms or told is None or told.cancels_taken != self._epoch.cancels_had:
             return True
         data, system, reply = self._in
         return data.credit_is_due or system.credit_is_due or reply.credit_is_due
 
     def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
         frame = Frame(self._window // 4, MESSAGES, now, said)
-        joined: list[Lane] = []
-        for lane in _ORDER[self._first]:
-            if lane is not Lane.DATA:
-                self._keep_order(lane, lanes)
-            if self._out[lane].fill(frame, lanes):
-                joined.append(lane)
+        joined = [lane for lane in _ORDER[self._first] if self._out[lane].fill(frame, lanes)]
         if self._first in joined:
             self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
-
-    def _keep_order(self, lane: Lane, lanes: Lanes[Any]) -> None:
-        """Let nothing about a job leave a lane before what is older has left the other one."""
-        other = self._out[Lane.REPLY if lane is Lane.SYSTEM else Lane.SYSTEM]
-        # Mostly there is nothing, as before.
-        if other.has_begun or self._waiting_in[lane]:
-            jobs = other.underway()
-            self._waiting_in[lane] = bool(jobs)
-            self._out[lane].let_go_first(jobs)
-            lanes.hold(lane, jobs)
 
 
 # Neither data nor replies may keep the other from leaving.
