@@ -12,7 +12,7 @@ from trio.lowlevel import current_task, enable_ki_protection
 from . import _payloads
 from ._handlers import annotated_types
 from ._interrupts import protected
-from ._requests import Outcome, ReplyBox, Request, Responder
+from ._requests import Outcome, ReplyBox, Request, Responder, serving
 from ._tree import Node
 from ._values import JobEvent
 from ._waits import Resource, WaitGraph
@@ -129,9 +129,9 @@ async def withdraw(node: Node, requests: Sequence[Request], error: BaseException
 
     The wait is shielded and bounded by `job_grace` and by the requester's own cut-off.
     """
-    reason = _why_left(error)
+    reason, path = _why_left(error), _who_left(node, error)
     for request in requests:
-        request.cancel(reason, node.path)
+        request.cancel(reason, path)
     if all(request.exited for request in requests):
         return
     deadline = min(trio.current_time() + node.context.job_grace, node.cut_off())
@@ -140,6 +140,14 @@ async def withdraw(node: Node, requests: Sequence[Request], error: BaseException
             await requests[0].box.wait()
     for request in requests:
         request.late = not request.exited
+
+
+def _who_left(node: Node, error: BaseException | None) -> str:
+    """Return where it was decided, and how it came here if that was with a job that is served."""
+    served = serving.get()
+    if not isinstance(error, trio.Cancelled) or served is None or served.cancelled_by is None:
+        return node.path
+    return f"{served.cancelled_by[1]} -> {node.path}"
 
 
 def _why_left(error: BaseException | None) -> str:

@@ -216,7 +216,7 @@ async def test_a_goodbye_behind_the_hello(autojump_clock: Any) -> None:
 
 async def test_messages_in_the_frame_of_the_hello(autojump_clock: Any) -> None:
     """S-PROXY-6: who has heard our hello may say more in the frame of its own."""
-    async with meeting((SUBPROTOCOL,)) as (side, far):
+    async with meeting((SUBPROTOCOL,)) as (_, far):
         assert far.native is not None
         far.native.hear(await far.end.receive())
         # A cancel needs no credit, and so may be in the first frame.

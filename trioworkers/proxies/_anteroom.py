@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -35,6 +36,9 @@ class Anteroom:
         self.transport: Transport = transport
         self.kept: deque[bytes | str] = deque(transport.unread)
         self._heartbeat = heartbeat
+        self.show_life: Callable[[Transport], Awaitable[None]] | None = None
+        """Shows a peer that expects it that this side is there, for as long as is waited here."""
+
         self._size = 0
         self._end: LinkClosed | None = None
         # Around what is done meanwhile.
@@ -94,6 +98,10 @@ class Anteroom:
                     nursery.start_soon(self._until_lost, self._keep, cut)
                     if self.transport.accepted:
                         nursery.start_soon(self._until_lost, self._beat, cut)
+                    if self.show_life is not None:
+                        nursery.start_soon(
+                            self._until_lost, partial(self.show_life, self.transport), cut
+                        )
         finally:
             left.set()
 

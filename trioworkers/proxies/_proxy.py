@@ -60,6 +60,10 @@ NEEDS_NATIVE = (
 )
 
 
+MOST = 2**31
+"""How much of either."""
+
+
 class _Current(MessageSerializer):
     """Writes and reads what the local worker handles now: it may come after its proxy."""
 
@@ -135,8 +139,10 @@ class WebSocketProxy(Worker):
         if heartbeat < 0.001:
             raise ValueError(f"heartbeat must be at least 0.001 seconds, and is {heartbeat!r}")
         check_counts({"credit": credit, "window": window})
-        if window < 64:
-            raise ValueError(f"window must be at least 64 bytes, and is {window!r}")
+        if not 64 <= window <= MOST:
+            raise ValueError(f"window must be from 64 to {MOST} bytes, and is {window!r}")
+        if credit > MOST:
+            raise ValueError(f"credit must be {MOST} messages at most, and is {credit!r}")
         self._policy = policy
         self._serializer = serializer or JSONMessageSerializer()
         self._heartbeat = heartbeat
@@ -346,6 +352,8 @@ class WebSocketProxy(Worker):
         try:
             portal.greeter = trio.lowlevel.current_task()
             greet = partial(self._greeted, transport.websocket)
+            if isinstance(dialect, NativeDialect):
+                room.show_life = dialect.show_life
             lost = await room.during(self.nursery, greet)
             portal.greeter = None
             if lost is not None:
