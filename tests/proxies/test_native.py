@@ -149,7 +149,8 @@ async def test_a_slow_reader_stops_the_producer(autojump_clock: Any) -> None:
             stopped_at = len(far.seen)
             assert stopped_at < 5000
             assert one.proxy.connected
-            seen: list[int] = [event.data["n"] async for event in pending  # type: ignore[index] if event.type == "stream_data"]
+            events: list[Any] = [each async for each in pending if each.type == "stream_data"]
+            seen = [each.data["n"] for each in events]
         assert seen == list(range(5000))
 
 
@@ -161,7 +162,8 @@ async def test_data_that_is_stuck_does_not_hold_up_answers(autojump_clock: Any) 
         pair(lambda: near, lambda: far, client=settings, server=settings),
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(flood, near, [])
+        sent: list[int] = []
+        nursery.start_soon(flood, near, sent)
         await settle()
         for n in range(20):
             assert await far.ask("acme", "echo", {"n": n}) == {"n": n}
@@ -485,7 +487,8 @@ async def test_urgent_events_keep_the_order_of_their_job(autojump_clock: Any) ->
     near, far = Worker("acme"), Speaker("assistant")
     async with pair(lambda: near, lambda: far):
         async with near.job("assistant", "speak", {}) as pending:
-            seen: list[int] = [event.data["n"] async for event in pending  # type: ignore[index]]
+            events: list[Any] = [each async for each in pending]
+            seen = [each.data["n"] for each in events]
         assert seen == [0, 1, 2, 3, 4]
 
 
