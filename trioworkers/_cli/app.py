@@ -47,6 +47,8 @@ def demo_command(
     letters: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 4,
     messages: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))] = 100_000,
     remote: Flag = False,
+    chaos: Flag = False,
+    cuts: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000))] = 10,
     plain: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -63,6 +65,8 @@ def demo_command(
         letters: How many letters a word must have to be listed.
         messages: How many data messages the flood has.
         remote: Count in a second process, behind a WebSocket proxy.
+        chaos: The same, and reset the link in mid-work, again and again: nothing is lost.
+        cuts: How often, with --chaos.
         plain: Write lines of fields with tabs between them.  So does anything but a terminal.
         json: Write one JSON document.
     """
@@ -73,7 +77,8 @@ def demo_command(
         top=top,
         letters=letters,
         messages=messages,
-        remote=remote,
+        remote=remote or chaos,
+        cuts=cuts if chaos else 0,
     )
 
 

@@ -26,6 +26,7 @@ def demo(
     letters: int,
     messages: int,
     remote: bool,
+    cuts: int,
 ) -> int:
     """Run the demo.
 
@@ -38,6 +39,7 @@ def demo(
         letters: how short the listed words may be.
         messages: how many messages the flood has.
         remote: let a second process count.
+        cuts: how often the link to it is reset meanwhile.
 
     Returns:
         The exit code.
@@ -46,7 +48,7 @@ def demo(
         Refusal: a path does not exist, the output cannot be written, or the second process does
             not start or is gone too early.
     """
-    settings = Settings(_roots(paths), workers, messages, remote)
+    settings = Settings(_roots(paths), workers, messages, remote, cuts)
     terminal = style is Style.TERMINAL
     show = TerminalShow(Console(highlight=False), top, letters) if terminal else Show()
     try:

@@ -22,18 +22,30 @@ from time import perf_counter
 import attrs
 import trio
 
-from trioworkers import BusEndWorkerMessage, Job, JobFailed, Worker, WorkerGoneError, job
+from trioworkers import (
+    Backoff,
+    BusEndWorkerMessage,
+    Job,
+    JobFailed,
+    Worker,
+    WorkerGoneError,
+    job,
+)
 from trioworkers.proxies import WebSocketProxyClient
 
 from ..exits import CRASHED, Refusal
+from .chaos import Relay
 from .counting import Findings, Survey
 from .pieces import Errand, PiecesLost, Puzzle
 from .second import CLERK, CROSSING, SURVEYOR, Clerk
 
-__all__ = ["Crossed", "SecondProcess", "Surveyor", "link_to", "second_process"]
+__all__ = ["Crossed", "Jobs", "SecondProcess", "Surveyor", "link_to", "second_process"]
 
 ROUND_TRIPS = 200
 """How many round trips are measured."""
+
+MOST_ROUND_TRIPS = 20_000
+"""How many are measured at most to have the link cut often enough."""
 
 _START = 30.0
 """Seconds that the second process has to start."""
@@ -50,13 +62,24 @@ class SecondProcess:
     """Where the second process listens, and how to get in."""
 
     pid: int
-    url: str
+    port: int
     token: str = attrs.field(repr=False)
 
 
 @attrs.frozen
 class Look:
     """Ask what has crossed the link."""
+
+
+@attrs.frozen
+class Jobs:
+    """How a link was that was cut: of so many jobs that were asked for so many were done."""
+
+    asked: int
+    done: int
+    cuts: int
+    resumed: int
+    sent_again: int
 
 
 @attrs.frozen
@@ -67,20 +90,32 @@ class Crossed:
     sent: int
     received: int
     round_trips: Sequence[float]
+    jobs: Jobs | None = None
 
 
 class Surveyor(Worker):
     """Stands in this process for the coordinator in the other one."""
 
-    def __init__(self, peer: SecondProcess, link: WebSocketProxyClient) -> None:
-        """Make it, for the other process and the proxy to it."""
+    def __init__(
+        self, peer: SecondProcess, link: WebSocketProxyClient, relay: Relay | None = None
+    ) -> None:
+        """Make it, for the other process, the proxy to it, and what cuts the link if it is cut."""
         super().__init__(SURVEYOR)
         self._peer = peer
         self._link = link
+        self._relay = relay
+        self._asked = 0
 
     async def on_start(self) -> None:
-        """Begin to look whether an end was asked for."""
+        """Begin to look whether an end was asked for, and whether the other process is there."""
         self.nursery.start_soon(self._pass_on_the_end)
+        if self._relay is not None:
+            self.nursery.start_soon(self._give_up, self._relay)
+
+    async def _give_up(self, relay: Relay) -> None:
+        # The proxy would go on trying.
+        await relay.gone.wait()
+        await self.deactivate_worker(self._link.name)
 
     async def _pass_on_the_end(self) -> None:
         while self.stop_reason is None:  # noqa: ASYNC110 - no event tells it in time
@@ -91,6 +126,7 @@ class Surveyor(Worker):
     async def survey(self, job: Job, survey: Survey) -> Findings:
         """Let the other process count; updates are the same as of one that counts itself."""
         puzzle = Puzzle()
+        self._asked += 1
         with _losses_told():
             async with self.job(CLERK, Clerk.survey, Errand.of(survey)) as pending:
                 async for event in pending:
@@ -104,12 +140,27 @@ class Surveyor(Worker):
     async def look(self, job: Job, look: Look) -> Crossed:  # noqa: ARG002
         """Tell what has crossed, and measure round trips."""
         link = self._link.link_statistics()
+        round_trips: list[float] = []
         with _losses_told():
-            round_trips = [await self._round_trip() for _ in range(ROUND_TRIPS)]
-        return Crossed(self._peer.pid, link.sent, link.received, round_trips)
+            while len(round_trips) < ROUND_TRIPS or self._goes_on(len(round_trips)):
+                round_trips.append(await self._round_trip())
+            jobs = None if self._relay is None else await self._count_jobs(self._relay)
+        return Crossed(self._peer.pid, link.sent, link.received, round_trips, jobs)
+
+    def _goes_on(self, round_trips: int) -> bool:
+        """Tell whether there are still cuts to come."""
+        cuts = self._relay is not None and not self._relay.done
+        return cuts and round_trips < MOST_ROUND_TRIPS and self.stop_reason is None
+
+    async def _count_jobs(self, relay: Relay) -> Jobs:
+        told = await self.ask(CLERK, "tell", {})
+        link = self._link.link_statistics()
+        again = link.sent_again + told["sent_again"]
+        return Jobs(self._asked, told["done"], relay.cuts, link.resumed, again)
 
     async def _round_trip(self) -> float:
         started = perf_counter()
+        self._asked += 1
         await self.ask(CLERK, "echo", {})
         return perf_counter() - started
 
@@ -125,16 +176,21 @@ def _losses_told() -> Generator[None]:
         raise JobFailed(str(error)) from error
 
 
-def link_to(peer: SecondProcess) -> WebSocketProxyClient:
-    """Make the proxy to the second process.  If its link is lost, there will be no other."""
+def link_to(peer: SecondProcess, relay_port: int | None = None) -> WebSocketProxyClient:
+    """Make the proxy to the second process.
+
+    If its link is lost, there will be no other; except through a relay, where its session goes on.
+    """
+    lasting = relay_port is not None
     return WebSocketProxyClient(
         "link",
-        url=peer.url,
+        url=f"ws://127.0.0.1:{relay_port if lasting else peer.port}/",
         local_worker_name=SURVEYOR,
         remote_worker_name=CLERK,
         forward_messages=CROSSING,
         headers={"Authorization": f"Bearer {peer.token}"},
-        reconnect=None,
+        reconnect=Backoff(initial=0.01, maximum=0.1) if lasting else None,
+        delivery="at_least_once" if lasting else "at_most_once",
         active=True,
     )
 
@@ -178,7 +234,7 @@ async def _greet(process: trio.Process) -> SecondProcess:
             pass
     if not said.strip().isdigit():
         raise Refusal(CRASHED, "the second process did not start")
-    return SecondProcess(process.pid, f"ws://127.0.0.1:{int(said)}/", token)
+    return SecondProcess(process.pid, int(said), token)
 
 
 async def _put_away(process: trio.Process) -> None:

@@ -19,6 +19,7 @@ from .words import Counted
 
 __all__ = [
     "Cancelling",
+    "Chaos",
     "Counting",
     "Flooding",
     "Linking",
@@ -45,6 +46,24 @@ class Counting:
 
 
 @attrs.frozen
+class Chaos:
+    """How often the link was cut, and what that has changed: nothing.
+
+    Files and words are those counted over the link and then without one; `asked` and `done` are
+    the jobs asked for over the link and those done.  `harmless` says that all of it is the same.
+    """
+
+    cuts: int
+    resumed: int
+    sent_again: int
+    asked: int
+    done: int
+    files: tuple[int, int]
+    words: tuple[int, int]
+    harmless: bool
+
+
+@attrs.frozen
 class Linking:
     """The link to the process that counted: messages each way, and how long round trips take."""
 
@@ -52,6 +71,7 @@ class Linking:
     sent: int
     received: int
     round_trip: Latency
+    chaos: Chaos | None = None
 
 
 @attrs.frozen
@@ -189,10 +209,7 @@ def _lines(report: Report, number: int, letters: int) -> Iterator[tuple[object, 
         for word, count in top_words(findings, number, letters):
             yield ("word", word, count)
     if report.linking is not None:
-        yield ("link", "sent", report.linking.sent, "messages")
-        yield ("link", "received", report.linking.received, "messages")
-        trips = report.linking.round_trip
-        yield ("link", "round trip", trips.count, "jobs", *_latency_fields(trips))
+        yield from _link_lines(report.linking)
     if report.flooding is not None:
         yield ("flood", "seconds", f"{report.flooding.seconds:.6f}")
         yield ("flood", "backlog", report.flooding.backlog, "messages")
@@ -204,6 +221,20 @@ def _lines(report: Report, number: int, letters: int) -> Iterator[tuple[object, 
         yield ("cancel", "waiting", report.cancelling.waiting, "messages")
         yield ("cancel", "seconds", f"{report.cancelling.seconds:.6f}")
     yield ("run", "complete" if report.complete else "ended early")
+
+
+def _link_lines(linking: Linking) -> Iterator[tuple[object, ...]]:
+    yield ("link", "sent", linking.sent, "messages")
+    yield ("link", "received", linking.received, "messages")
+    trips = linking.round_trip
+    yield ("link", "round trip", trips.count, "jobs", *_latency_fields(trips))
+    if (chaos := linking.chaos) is not None:
+        yield ("chaos", "cuts", chaos.cuts)
+        yield ("chaos", "resumed", chaos.resumed)
+        yield ("chaos", "sent again", chaos.sent_again, "messages")
+        yield ("chaos", "jobs", chaos.asked, "asked", chaos.done, "done")
+        for name, (there, here) in (("files", chaos.files), ("words", chaos.words)):
+            yield ("chaos", name, there, "over the link", here, "without one")
 
 
 def _latency_fields(found: Latency) -> Iterator[object]:
@@ -280,10 +311,22 @@ def counting_summary(counting: Counting) -> list[str]:
 def linking_summary(linking: Linking) -> list[str]:
     """Sum up the link in sentences."""
     found = linking.round_trip
-    return [
+    lines = [
         f"Counted by process {linking.pid}, behind a proxy: {number_of(linking.sent, 'message')} "
         f"there, {linking.received:,} back.",
         f"A round trip, of a job: p50 {as_duration(found.p50)}, p99 {as_duration(found.p99)}.",
+    ]
+    return lines if linking.chaos is None else [*lines, *chaos_summary(linking.chaos)]
+
+
+def chaos_summary(chaos: Chaos) -> list[str]:
+    """Sum up what has become of a link that was cut."""
+    return [
+        f"The link was reset {number_of(chaos.cuts, 'time')} in mid-work and went on "
+        f"{number_of(chaos.resumed, 'time')}; {number_of(chaos.sent_again, 'message')} sent again.",
+        f"Nothing was lost: {number_of(chaos.words[0], 'word')} in {chaos.files[0]:,} text files, "
+        "as when counted without a link.",
+        f"Nothing was done twice: {number_of(chaos.asked, 'job')} asked for, {chaos.done:,} done.",
     ]
 
 

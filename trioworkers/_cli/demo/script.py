@@ -18,11 +18,12 @@ from trioworkers import JobError, JobFailedError, Worker, WorkerRunner
 
 from ..exits import CRASHED, ENDED, exit_code
 from ..notices import EndNotice
+from .chaos import Relay, recount, relay_to
 from .counting import Coordinator, Survey
 from .files import Root
 from .flood import Flood, Rain, latency
-from .remote import Look, SecondProcess, Surveyor, link_to, second_process
-from .report import Cancelling, Counting, Flooding, Linking, Report
+from .remote import Jobs, Look, SecondProcess, Surveyor, link_to, second_process
+from .report import Cancelling, Chaos, Counting, Flooding, Linking, Report
 from .show import Show
 
 __all__ = ["Settings", "perform"]
@@ -38,6 +39,7 @@ class Settings:
     workers: int
     messages: int
     remote: bool = False
+    cuts: int = 0
 
     @property
     def counter(self) -> str:
@@ -58,13 +60,18 @@ async def perform(settings: Settings, show: Show) -> tuple[Report, int]:
     if not settings.remote:
         return await _perform(settings, show, [Coordinator("coordinator")])
     async with second_process() as peer:
-        return await _perform(settings, show, _behind_a_proxy(peer))
+        if not settings.cuts:
+            return await _perform(settings, show, _behind_a_proxy(peer))
+        async with relay_to(peer.port, settings.cuts) as (relay, port):
+            return await _perform(settings, show, _behind_a_proxy(peer, relay, port))
 
 
-def _behind_a_proxy(peer: SecondProcess) -> list[Worker]:
-    link = link_to(peer)
+def _behind_a_proxy(
+    peer: SecondProcess, relay: Relay | None = None, port: int | None = None
+) -> list[Worker]:
+    link = link_to(peer, port)
     # Roots end in reverse: the link stays up for what the surveyor still has in hand.
-    return [link, Surveyor(peer, link)]
+    return [link, Surveyor(peer, link, relay)]
 
 
 async def _perform(
@@ -74,7 +81,7 @@ async def _perform(
     runner = WorkerRunner("demo", handle_sigterm=True, end_deadline=inf)
     runner.add_instrument(EndNotice(runner, show.note, _ENDING))
     await runner.add_workers(*counters, Flood(settings.messages))
-    with _quiet_dead_letters(runner):
+    with _quiet(runner):
         async with trio.open_nursery() as nursery:
             await nursery.start(runner.run)
             nursery.start_soon(show.animate)
@@ -92,9 +99,15 @@ async def _perform(
 async def _play(runner: WorkerRunner, settings: Settings, show: Show) -> Report:
     report = Report()
     try:
-        report = attrs.evolve(report, counting=await _count(runner, settings, show))
+        counting = await _count(runner, settings, show)
+        report = attrs.evolve(report, counting=counting)
         if settings.remote and runner.stop_reason is None:
-            report = attrs.evolve(report, linking=await _look_at_the_link(runner, show))
+            linking = await _look_at_the_link(runner, settings, counting, show)
+            report = attrs.evolve(report, linking=linking)
+            if linking.chaos is not None and not linking.chaos.harmless:
+                failure = "the link has lost something, or something was done twice"
+                report = attrs.evolve(report, failure=f"{failure}: {linking.chaos}")
+                await runner.cancel(failure)
         if runner.stop_reason is None:
             report = attrs.evolve(report, flooding=await _flood(runner, settings, show))
         if runner.stop_reason is None:
@@ -130,13 +143,31 @@ async def _count(runner: WorkerRunner, settings: Settings, show: Show) -> Counti
     return counting
 
 
-async def _look_at_the_link(runner: WorkerRunner, show: Show) -> Linking:
+async def _look_at_the_link(
+    runner: WorkerRunner, settings: Settings, counting: Counting, show: Show
+) -> Linking:
     crossed = await runner.ask("surveyor", Surveyor.look, Look())
     round_trip = latency(crossed.round_trips)
     assert round_trip is not None
-    linking = Linking(crossed.pid, crossed.sent, crossed.received, round_trip)
+    chaos = None
+    if crossed.jobs is not None:
+        chaos = await _compare(settings, counting, crossed.jobs)
+    linking = Linking(crossed.pid, crossed.sent, crossed.received, round_trip, chaos)
     show.linked(linking)
     return linking
+
+
+async def _compare(settings: Settings, counting: Counting, jobs: Jobs) -> Chaos:
+    """Count again, without a link."""
+    files, words = await trio.to_thread.run_sync(recount, settings.roots, abandon_on_cancel=True)
+    findings = counting.findings
+    same = len(findings.files) == files and findings.words == words
+    return Chaos(
+        **attrs.asdict(jobs),
+        files=(len(findings.files), files),
+        words=(findings.words.total(), words.total()),
+        harmless=jobs.asked == jobs.done and same,
+    )
 
 
 async def _flood(runner: WorkerRunner, settings: Settings, show: Show) -> Flooding:
@@ -177,13 +208,17 @@ async def _cancel_now(runner: WorkerRunner) -> Cancelling:
 
 
 @contextmanager
-def _quiet_dead_letters(runner: WorkerRunner) -> Generator[None]:
-    """Let nobody warn of the dead letters that a cancel leaves behind: they are meant."""
+def _quiet(runner: WorkerRunner) -> Generator[None]:
+    """Let nobody warn of what is meant: the dead letters of a cancel, and links that are cut."""
     logger = logging.getLogger("trioworkers")
 
     def wanted(record: logging.LogRecord) -> bool:
         cancelled = runner.stop_reason is not None and runner.stop_reason.kind == "cancelled"
-        return not (cancelled and record.getMessage().startswith("dead letter"))
+        text = record.getMessage()
+        return not (
+            (cancelled and text.startswith("dead letter"))
+            or text.startswith("proxy link has no connection")
+        )
 
     logger.addFilter(wanted)
     try:

@@ -47,12 +47,21 @@ SURVEYOR = "surveyor"
 CROSSING = (BusEndWorkerMessage,)
 """What crosses beside what always may: the first process may end the clerk."""
 
+_COME_BACK = 10.0
+"""Seconds that a session waits for the first process."""
+
 _PATIENCE = 5.0
 """Seconds this process has to end by itself when the first one is gone."""
 
 
 class Clerk(Worker):
     """Hands a survey to the coordinator, its child, and sends the findings over the link."""
+
+    def __init__(self, gateway: WebSocketProxyServer) -> None:
+        """Make it, for the proxy to the first process."""
+        super().__init__(CLERK)
+        self._gateway = gateway
+        self._jobs = 0
 
     async def on_start(self) -> None:
         """Add the coordinator."""
@@ -61,6 +70,7 @@ class Clerk(Worker):
     @job()
     async def survey(self, job: Job, errand: Errand) -> Summary:
         """Pass on the coordinator's updates, then stream the findings."""
+        self._jobs += 1
         survey = errand.survey()
         async with self.job("coordinator", Coordinator.survey, survey) as pending:
             async for event in pending:
@@ -73,7 +83,13 @@ class Clerk(Worker):
     @job()
     async def echo(self, job: Job, payload: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Answer at once, so that somebody can measure how long that takes."""
+        self._jobs += 1
         return payload
+
+    @job()
+    async def tell(self, job: Job, payload: dict[str, Any]) -> dict[str, int]:  # noqa: ARG002
+        """Say how many other jobs were done, and how many messages had to be sent again."""
+        return {"done": self._jobs, "sent_again": self._gateway.link_statistics().sent_again}
 
 
 def main() -> None:
@@ -92,8 +108,11 @@ async def _build(websocket: IncomingConnection) -> list[Worker]:
         worker_name=CLERK,
         remote_worker_name=SURVEYOR,
         forward_messages=CROSSING,
+        # It is the first process that decides whether a lost link is the end.
+        delivery="at_least_once",
+        resume_within=_COME_BACK,
     )
-    return [gateway, Clerk(CLERK)]
+    return [gateway, Clerk(gateway)]
 
 
 async def _serve(token: str) -> None:
