@@ -144,7 +144,7 @@ class Side:
     def say(self) -> bytes:
         due = self.session.due
         frame = self.session.next_frame(self.lanes, 0.0)
-        self.session.refused()
+        self.session.refused.clear()
         if due and not frame and self.session._farewell is None:
             raise PromiseError("something was due, and nothing was said")
         for kind, _ in chunks.parse(frame):

@@ -98,7 +98,8 @@ class Side:
     def say(self, other: Side, now: float = 0) -> bytes:
         """Let a frame leave."""
         frame = self.session.next_frame(self.lanes, now)
-        self.refused += [parcel.frame for parcel in self.session.refused()]
+        self.refused += [parcel.frame for parcel in self.session.refused]
+        self.session.refused.clear()
         if frame:
             other.coming.append(frame)
         return frame

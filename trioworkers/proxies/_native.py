@@ -47,16 +47,13 @@ def _joined(told: str, here: str) -> str:
 class _Leaving:
     """The lanes as the session sees them: what it takes is about to leave."""
 
-    __slots__ = ("_epoch", "_lanes", "_portal")
+    __slots__ = ("_epoch", "_lanes", "_portal", "head")
 
     def __init__(self, portal: Portal, epoch: Epoch) -> None:
         self._portal = portal
         self._epoch = epoch
         self._lanes = portal.outbox.lanes
-
-    def head(self, lane: Lane) -> Packed | None:
-        """Return what leaves next of a lane, or None."""
-        return self._lanes.head(lane)
+        self.head: Callable[[Lane], Packed | None] = self._lanes.head
 
     def take_from(self, lane: Lane) -> Packed:
         """Take it."""
@@ -146,7 +143,8 @@ class NativeDialect(Dialect):
         if not self.has_more:
             return []
         frame = session.next_frame(self._lanes, trio.current_time())
-        for packed in session.refused():
+        while session.refused:
+            packed = session.refused.popleft()
             detail = f"{len(packed.frame)} bytes, the peer takes {self.message_size}"
             self._portal.reject(packed.item, "refused", detail)
         if not frame:

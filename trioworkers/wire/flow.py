@@ -239,20 +239,22 @@ class Outgoing:
         "_lane",
         "_largest",
         "_limits",
+        "_refused",
         "_rest",
         "_sent",
-        "refused",
     )
 
-    def __init__(self, lane: Lane, sent: Sent, *, keeping: bool) -> None:
+    def __init__(self, lane: Lane, sent: Sent, refused: deque[Any], *, keeping: bool) -> None:
         """Begin without credit.
 
         Args:
             lane: which it is.
             sent: how far this side has come.
+            refused: where what the other side does not take goes, as it is too big.
             keeping: whether what leaves is kept until it is taken.
         """
         self._lane = lane
+        self._refused = refused
         self._sent = sent
         self._keeping = keeping
         self._limits = LinkLimits()
@@ -262,8 +264,6 @@ class Outgoing:
         # What of a large message is still to leave, and which one was given up in its midst.
         self._rest: tuple[bytes, int] | None = None
         self._abandoned: int | None = None
-        # What the other side does not take, as it is too big.
-        self.refused: deque[Any] = deque()
 
     def agree(self, limits: LinkLimits, largest: int) -> None:
         """Learn what both sides keep to, and how big a message the other one takes."""
@@ -285,12 +285,13 @@ class Outgoing:
 
     def is_empty(self, lanes: Lanes[Any]) -> bool:
         """Tell whether nothing is left to leave."""
-        return not self.has_begun and self._abandoned is None and lanes.head(self._lane) is None
+        # What nearly always decides stands first: this is asked for each frame.
+        return lanes.head(self._lane) is None and not self.has_begun and self._abandoned is None
 
     @property
     def has_begun(self) -> bool:
         """Whether the rest of a message is to leave, or messages are to leave again."""
-        return self._rest is not None or bool(self._sent.again)
+        return self._rest is not None or len(self._sent.again) > 0
 
     @property
     def due(self) -> bool:
@@ -394,7 +395,7 @@ class Outgoing:
             return False
         if parcel is ABANDONED or len(parcel.frame) > self._largest:
             if parcel is not ABANDONED:
-                self.refused.append(parcel)
+                self._refused.append(parcel)
             frame.said.append(chunks.write_abandon(self._lane, self._sent.next))
             frame.messages -= 1
             self._took(ABANDONED, lanes)

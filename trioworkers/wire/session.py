@@ -53,8 +53,9 @@ own, a side takes no messages to send; after the other's, none can come.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from itertools import islice
 from typing import Any, cast
 
@@ -83,7 +84,7 @@ SLACK = 2**17
 """How many bytes a frame may have beyond a window: cancels, and the heads of messages."""
 
 
-class Speaker(Enum):
+class Speaker(IntEnum):
     """How far one side has come."""
 
     SILENT = auto()
@@ -149,10 +150,12 @@ class Session:
         "_ping_due",
         "_pinged",
         "_pong",
+        "_stirred",
         "_told",
         "_unconfirmed_since",
         "_window",
         "ours",
+        "refused",
         "takes",
         "theirs",
     )
@@ -172,7 +175,12 @@ class Session:
         self.ours: Speaker = Speaker.SILENT
         self.theirs: Speaker = Speaker.SILENT
         self._in = tuple(Incoming(lane, epoch.had[lane], limits) for lane in Lane)
-        self._out = tuple(Outgoing(lane, epoch.sent[lane], keeping=epoch.keeping) for lane in Lane)
+        self.refused: deque[Any] = deque()
+        """What was to leave and is bigger than the other side takes; to be looked at and emptied."""
+
+        self._out = tuple(
+            Outgoing(lane, epoch.sent[lane], self.refused, keeping=epoch.keeping) for lane in Lane
+        )
         # What the other side takes, once it has said so; and the smaller one of both windows.
         self.takes: LinkLimits = limits
         self._window = 0
@@ -187,6 +195,8 @@ class Session:
         self._farewell: tuple[int, str] | None = None
         self._cancels_told = 0
         self._told: Credit | None = None
+        # Whether more credit may be due than when that was looked at last.
+        self._stirred = True
         # Whether what was taken is to be told, though it is little.
         self._confirms = False
         # Since when cancels were told that are not confirmed.
@@ -216,6 +226,7 @@ class Session:
         """
         self._heard = now
         self._pinged = False
+        self._stirred = True
         events: list[Event] = []
         try:
             if self._is_over:
@@ -239,6 +250,7 @@ class Session:
 
     def taken(self, lane: Lane) -> None:
         """Take note that the oldest message of a lane was delivered."""
+        self._stirred = True
         self._epoch.had[lane].take()
 
     def _hear_hello(self, said: dict[str, Any], events: list[Event]) -> None:
@@ -341,16 +353,12 @@ class Session:
             or reply.due
         )
 
-    def refused(self) -> list[Any]:
-        """Take away what was to leave and is bigger than the other side takes; look at each frame."""
-        found = [parcel for lane in self._out for parcel in lane.refused]
-        for lane in self._out:
-            lane.refused.clear()
-        return found
-
     def has_more(self, lanes: Lanes[Any]) -> bool:
         """Tell whether anything is to leave, for which there may be credit or not."""
-        return self.due or len(lanes) > 0 or any(lane.has_begun for lane in self._out)
+        if len(lanes) > 0 or self.due:
+            return True
+        data, system, reply = self._out
+        return data.has_begun or system.has_begun or reply.has_begun
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye when nothing is left to leave: with the next frame, or a later one."""
@@ -389,6 +397,7 @@ class Session:
         if self._epoch.meeting is not None and self._told is not None:
             taken = zip(self._epoch.had, self._told.lanes, strict=True)
             self._confirms = any(had.taken > told.taken for had, told in taken)
+            self._stirred = self._stirred or self._confirms
         if now < heard + beat:
             return heard + beat
         self._ping_due = self.is_open and not self._pinged
@@ -437,20 +446,27 @@ class Session:
         if self._credit_is_due:
             data, system, reply = (lane.tell_credit() for lane in self._in)
             self._told = Credit((data, system, reply), self._epoch.cancels_had)
-            self._confirms = False
+            self._confirms = self._stirred = False
             said.append(chunks.write_credit(self._told))
 
     @property
     def _credit_is_due(self) -> bool:
+        if not self._stirred:
+            return False
         told = self._told
         if self._confirms or told is None or told.cancels_taken != self._epoch.cancels_had:
             return True
         data, system, reply = self._in
-        return data.credit_is_due or system.credit_is_due or reply.credit_is_due
+        self._stirred = data.credit_is_due or system.credit_is_due or reply.credit_is_due
+        return self._stirred
 
     def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
         frame = Frame(self._window // 4, MESSAGES, now, said)
-        joined = [lane for lane in _ORDER[self._first] if self._out[lane].fill(frame, lanes)]
+        joined = [
+            lane
+            for lane in _ORDER[self._first]
+            if not self._out[lane].is_empty(lanes) and self._out[lane].fill(frame, lanes)
+        ]
         if self._first in joined:
             self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
 
