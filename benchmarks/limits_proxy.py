@@ -1,12 +1,14 @@
 """Bare trio-websocket: how fast the same JSON crosses between two processes when nobody has to be told what it means.
 
-The same texts in the same frames, made by `json` and read by it, one frame for each message, sent when it is made. There are no workers, no names,
-no checks, no bounds and no table of jobs.
+The same texts in the same frames, made by `json` and read by it, one frame for each message, sent when it is made; or, in `packed`,
+many in one frame: each is made, written, read and looked at by itself, and a frame leaves when it is full, so that none could be
+fuller. There are no workers, no names, no checks, no bounds and no table of jobs.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import time
 from functools import partial
@@ -18,7 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, open_websocket_ur
 from . import proxy_side, side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trio_websocket import WebSocketConnection
 
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 ID = "610ee5db-ee77-42b6-b670-f54f2a853ae9"
 # As in trioworkers: with trio-websocket's own 4 KiB, big messages are several times as slow.
 READ = 65_536
+
+FRAME = 65_536
+"""How many bytes a frame of packed messages has at most."""
+
+LENGTH = struct.Struct("!I")
+"""What stands before each packed message."""
 
 write = json.JSONEncoder(separators=(",", ":")).encode
 read = json.JSONDecoder().decode
@@ -45,8 +53,8 @@ def job(kind: str, n: int, payload: dict[str, Any]) -> bytes:
     return write({"__type__": f"pipecat.bus.messages.{kind}", "__data__": data}).encode()
 
 
-def linked(measure: Callable[[WebSocketConnection], Any]) -> Figures:
-    """Measure over a connection with the other process."""
+def linked(measure: Callable[[WebSocketConnection], Any], form: str = "single") -> Figures:
+    """Measure over a connection with the other process, which reads frames of that form."""
 
     async def main(port: int) -> Figures:
         url = f"ws://127.0.0.1:{port}/ws"
@@ -54,7 +62,7 @@ def linked(measure: Callable[[WebSocketConnection], Any]) -> Figures:
             figures: Figures = await measure(websocket)
         return figures
 
-    with proxy_side.other_process() as port:
+    with proxy_side.other_process(form) as port:
         return trio.run(main, port)
 
 
@@ -76,6 +84,43 @@ def one_way(count: int, body: str) -> Figures:
     return linked(measure)
 
 
+def packed(count: int, body: str) -> Figures:
+    """Send messages to the other process, as many in a frame as it holds."""
+    carried = proxy_side.body(body)
+
+    async def flood(websocket: WebSocketConnection, count: int) -> float:
+        started = time.perf_counter()
+        said: list[bytes] = []
+        size = 0
+        for n in reversed(range(count)):
+            message = tick(n, carried)
+            longer = size + LENGTH.size + len(message)
+            if longer > FRAME and said:
+                await websocket.send_message(b"".join(said))
+                said, longer = [], LENGTH.size + len(message)
+            size = longer
+            said += (LENGTH.pack(len(message)), message)
+        await websocket.send_message(b"".join(said))
+        await websocket.get_message()
+        return (time.perf_counter() - started) / count
+
+    async def measure(websocket: WebSocketConnection) -> Figures:
+        await flood(websocket, max(1, count // proxy_side.WARM_UP))
+        return {"message": await flood(websocket, count)}
+
+    return linked(measure, "packed")
+
+
+def unpacked(frame: bytes) -> Iterator[bytes]:
+    """Yield the messages of a frame."""
+    place = 0
+    while place < len(frame):
+        (length,) = LENGTH.unpack_from(frame, place)
+        place += LENGTH.size
+        yield frame[place : place + length]
+        place += length
+
+
 def ask(count: int, body: str) -> Figures:
     """Send a request and wait for its response, again and again."""
     carried = proxy_side.body(body)
@@ -94,19 +139,27 @@ def ask(count: int, body: str) -> Figures:
     return linked(measure)
 
 
-def serve() -> None:
+def serve(form: str) -> None:
     """Answer requests, and the last one of many messages, until the input ends."""
+
+    async def take(websocket: WebSocketConnection, message: bytes) -> None:
+        data = read(str(message, "utf-8"))["__data__"]
+        if "payload" in data:
+            response = job("BusJobResponseMessage", data["id"], data["payload"])
+            await websocket.send_message(response)
+        elif not data["n"]:
+            await websocket.send_message(b"")
 
     async def handle(request: WebSocketRequest) -> None:
         websocket = await request.accept()
         try:
             while True:
-                data = read(str(await websocket.get_message(), "utf-8"))["__data__"]  # type: ignore[arg-type]
-                if "payload" in data:
-                    response = job("BusJobResponseMessage", data["id"], data["payload"])
-                    await websocket.send_message(response)
-                elif not data["n"]:
-                    await websocket.send_message(b"")
+                frame: Any = await websocket.get_message()
+                if form == "single":
+                    await take(websocket, frame)
+                    continue
+                for message in unpacked(frame):
+                    await take(websocket, message)
         except ConnectionClosed:
             pass
 
@@ -124,4 +177,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    proxy_side.main(serve, {"one_way": one_way, "ask": ask}, ["trio", "trio-websocket", "wsproto"])
+    cases = {"one_way": one_way, "packed": packed, "ask": ask}
+    proxy_side.main(serve, cases, ["trio", "trio-websocket", "wsproto"])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .side import Figures
 
     TransportName: TypeAlias = Literal["trio-websocket", "websockets"]
+    Dialect: TypeAlias = Literal["native", "pipecat"]
 
 DISTRIBUTIONS = ["trio", "trio-websocket", "websockets", "wsproto"]
 
@@ -123,7 +124,7 @@ class Acme(Worker):
         return seconds
 
 
-def linked(measure: Callable[[Acme], Any], transport: TransportName) -> Figures:
+def linked(measure: Callable[[Acme], Any], transport: TransportName, dialect: Dialect) -> Figures:
     """Measure with a worker that is linked with the other process."""
 
     async def main(port: int) -> Figures:
@@ -135,6 +136,7 @@ def linked(measure: Callable[[Acme], Any], transport: TransportName) -> Figures:
             remote_worker_name="assistant",
             serializer=JSONMessageSerializer(messages=[Tick]),
             active=True,
+            dialect=dialect,
             transport=transport,
         )
         async with open_runner(acme, proxy) as runner:
@@ -143,11 +145,17 @@ def linked(measure: Callable[[Acme], Any], transport: TransportName) -> Figures:
             await runner.cancel()
         return figures
 
+    # The server's side speaks what it hears.
     with proxy_side.other_process(transport) as port:
         return trio.run(main, port)
 
 
-def one_way(count: int, body: str, transport: TransportName = "trio-websocket") -> Figures:
+def one_way(
+    count: int,
+    body: str,
+    transport: TransportName = "trio-websocket",
+    dialect: Dialect = "native",
+) -> Figures:
     """Send messages to a worker of the other process."""
     carried = proxy_side.body(body)
 
@@ -155,10 +163,15 @@ def one_way(count: int, body: str, transport: TransportName = "trio-websocket") 
         await acme.timed_flood(max(1, count // proxy_side.WARM_UP), carried)
         return {"message": await acme.timed_flood(count, carried)}
 
-    return linked(measure, transport)
+    return linked(measure, transport, dialect)
 
 
-def ask(count: int, body: str, transport: TransportName = "trio-websocket") -> Figures:
+def ask(
+    count: int,
+    body: str,
+    transport: TransportName = "trio-websocket",
+    dialect: Dialect = "native",
+) -> Figures:
     """Ask a worker of the other process, one job at a time."""
     carried = proxy_side.body(body)
 
@@ -167,7 +180,24 @@ def ask(count: int, body: str, transport: TransportName = "trio-websocket") -> F
             await acme.timed_ask(carried)
         return side.percentiles([await acme.timed_ask(carried) for _ in range(count)])
 
-    return linked(measure, transport)
+    return linked(measure, transport, dialect)
+
+
+def local(count: int, body: str) -> Figures:
+    """Send the same messages from worker to worker within one process, without a link."""
+    carried = proxy_side.body(body)
+
+    async def main() -> Figures:
+        acme = Acme()
+        async with open_runner(acme, Assistant()) as runner:
+            await runner.registry.wait_ready("acme")
+            await runner.registry.wait_ready("assistant")
+            await acme.timed_flood(max(1, count // proxy_side.WARM_UP), carried)
+            figures = {"message": await acme.timed_flood(count, carried)}
+            await runner.cancel()
+        return figures
+
+    return trio.run(main)
 
 
 def serve(transport: TransportName) -> None:
@@ -196,4 +226,4 @@ def serve(transport: TransportName) -> None:
 
 
 if __name__ == "__main__":
-    proxy_side.main(serve, {"one_way": one_way, "ask": ask}, DISTRIBUTIONS)
+    proxy_side.main(serve, {"one_way": one_way, "ask": ask, "local": local}, DISTRIBUTIONS)

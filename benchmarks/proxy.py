@@ -10,8 +10,10 @@ runner with one worker and one proxy, a WebSocket over loopback between them.
 
 - Ours: `WebSocketProxyClient` and `serve_proxies`, with trio-websocket; and, in the lines that say so,
   with `transport="websockets"` on both sides: there the ratio is how much faster that is.  Pipecat: its real
-  `WebSocketProxyClient`, and its real `WebSocketProxyServer` in a FastAPI app under uvicorn.  Both
-  speak Pipecat's JSON, and the messages have the same tags, fields and values.
+  `WebSocketProxyClient`, and its real `WebSocketProxyServer` in a FastAPI app under uvicorn.
+- Both speak Pipecat's JSON, with `dialect="pipecat"` here, and the messages have the same tags, fields
+  and values.  In the lines that say *native* the bodies are the same too, but small messages leave
+  many in a frame, with numbers and credit, as two of ours talk to each other by default.
 - *One way*: the worker of the client's side sends messages to the one of the server's side, each
   made just before it is sent, as fast as it may; over when it has heard from the other worker that
   it has handled the last one, and all of them.  Ours waits when 256 messages wait to leave; Pipecat
@@ -26,6 +28,10 @@ runner with one worker and one proxy, a WebSocket over loopback between them.
 - *bare*: trio-websocket alone and `json`, with the same texts, one frame for each message.  It has
   no workers, and nobody looks at what arrives.  Ours can be faster than that: what waits together leaves in one
   write.
+- *Raw packed frames*: the same texts over trio-websocket alone, as many in a frame as 64 KiB hold.  Each
+  is made, written, read and looked at by itself, and nobody waits for a frame that is not full.
+- *The most there is*: these frames beside Pipecat's pair; and our two workers in one process, without
+  any link, as nothing that has to be written and read again can be faster than that.
 
 Each round runs all sides in turn, in fresh processes; ratios are made within a round.  See `core.py`
 for the rest of the method.  Exits with 1 if a claim does not hold.
@@ -56,17 +62,21 @@ def group(case: str, body: str, count: int, quick: int) -> Group:
     key = f"{case} {body}"
     given: dict[str, int | str] = {"count": count, "body": body}
     fewer: dict[str, int | str] = {"count": quick}
-    return Group(
-        key,
-        rounds=ROUNDS,
-        runs=(
-            Run(f"{key} ours", "ours", case, given, fewer),
-            Run(f"{key} core", "ours", case, {**given, "transport": "websockets"}, fewer),
-            Run(f"{key} pipecat", "pipecat", case, {**given, "deflate": 1}, fewer),
-            Run(f"{key} plain", "pipecat", case, {**given, "deflate": 0}, fewer),
-            Run(f"{key} bare", "limits", case, given, fewer),
-        ),
-    )
+    same = {**given, "dialect": "pipecat"}
+    runs = [
+        Run(f"{key} ours", "ours", case, same, fewer),
+        Run(f"{key} core", "ours", case, {**same, "transport": "websockets"}, fewer),
+        Run(f"{key} native", "ours", case, {**given, "dialect": "native"}, fewer),
+        Run(f"{key} pipecat", "pipecat", case, {**given, "deflate": 1}, fewer),
+        Run(f"{key} plain", "pipecat", case, {**given, "deflate": 0}, fewer),
+        Run(f"{key} bare", "limits", case, given, fewer),
+    ]
+    if key == "one_way small":
+        runs += [
+            Run(f"{key} packed", "limits", "packed", given, fewer),
+            Run(f"{key} local", "ours", "local", given, fewer),
+        ]
+    return Group(key, rounds=ROUNDS, runs=runs)
 
 
 GROUPS = (
@@ -117,6 +127,37 @@ def ask_claims(body: str, bound: float | None) -> tuple[Claim, ...]:
     )  # fmt: skip
 
 
+def native_claims() -> tuple[Claim, ...]:
+    """Say how fast the native dialect must be."""
+    pipecat = Figure("one_way small pipecat", "message")
+    native, packed, local = (
+        Figure(f"one_way small {run}", "message") for run in ("native", "packed", "local")
+    )
+    return (
+        Claim("native, one way, small", native, in_rate, "faster", 30, other=pipecat),
+        Claim("the most there is: raw packed frames", packed, in_rate, "faster", other=pipecat),
+        Claim("the most there is: no link at all", local, in_rate, "faster", other=pipecat),
+        Claim("native, of raw packed frames", native, in_rate, "share", 50, other=packed),
+        *(
+            Claim(
+                f"native, one way, {SIZES[body]}", Figure(f"one_way {body} native", "message"),
+                in_rate, "faster", other=Figure(f"one_way {body} pipecat", "message"),
+            )
+            for body in ("text", "rows")
+        ),
+        *(
+            Claim(
+                f"native, job, {SIZES[body]}, {field}", Figure(f"ask {body} native", field),
+                in_us, "faster", bound, other=Figure(f"ask {body} pipecat", field),
+            )
+            for body, field, bound in (
+                ("small", "p50", 2), ("small", "p99", None), ("text", "p50", None),
+                ("rows", "p50", None),
+            )
+        ),
+    )  # fmt: skip
+
+
 CLAIMS = (
     *one_way_claims("small", 1.5),
     *ask_claims("small", 2),
@@ -124,6 +165,7 @@ CLAIMS = (
     *one_way_claims("rows", 1.5),
     *ask_claims("text", 1.5),
     *ask_claims("rows", 1.5),
+    *native_claims(),
 )
 
 
