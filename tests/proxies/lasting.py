@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -20,6 +21,7 @@ from trioworkers import (
     Job,
     JSONMessageSerializer,
     NameTakenError,
+    Restart,
     Worker,
     WorkerRunner,
     handles,
@@ -50,6 +52,7 @@ def serializer() -> JSONMessageSerializer:
 
 LASTING: dict[str, Any] = {"delivery": "at_least_once", "heartbeat": 1.0}
 SOON = Backoff(initial=0.01, maximum=0.02, jitter=0.5)
+LATER = Backoff(initial=0.05, maximum=1.0, jitter=0.0)
 
 
 class Party(Worker):
@@ -87,7 +90,7 @@ class Party(Worker):
         self.run_here[payload["id"]] += 1
         for i in range(3):
             await job.update({"i": i, "text": payload["text"]}, urgent=self.chance.random() < 0.2)
-            await trio.sleep(self.chance.random() * 0.2)
+            await trio.sleep(self.chance.random() * 0.3)
         return {"id": payload["id"], "text": payload["text"]}
 
     @job()
@@ -129,14 +132,14 @@ class Party(Worker):
         while self.busy:
             await self.send(Told(target=self.other, n=self.sent["told"], text=self.text()))
             self.sent["told"] += 1
-            await trio.sleep(self.chance.random() * 0.2)
+            await trio.sleep(self.chance.random() * 0.3)
 
     async def alert(self) -> None:
         """Send system messages."""
         while self.busy:
             await self.send(Alert(target=self.other, n=self.sent["alert"]))
             self.sent["alert"] += 1
-            await trio.sleep(self.chance.random() * 0.2)
+            await trio.sleep(self.chance.random() * 0.3)
 
     async def ask_on(self, act: Any) -> None:
         """Ask for one job after the other."""
@@ -162,8 +165,7 @@ class Party(Worker):
         seen: list[int] = []
         async with self.job(self.other, "lines", {"id": name}) as pending:
             async for event in pending:
-                if event.type == "stream_data":
-                    seen.append((event.data or {})["i"])
+                seen += [event.data["i"]] if event.data and "i" in event.data else []
         assert seen == list(range(10))
         await trio.sleep(self.chance.random() * 0.1)
 
@@ -292,6 +294,11 @@ class House:
     made: list[Any] = attrs.field(factory=list[Any])
     make: Any = LoggedServer
 
+    @property
+    def end(self) -> Any:
+        """This side's end of the last connection."""
+        return self.made[-1]._transport
+
     async def serve(self) -> None:
         """Take connections for ever."""
         async with trio.open_nursery() as nursery:
@@ -323,6 +330,7 @@ async def housed(
     server: dict[str, Any] | None = None,
     kind: Any = LoggedClient,
     make: Any = LoggedServer,
+    restart: Restart | None = None,
 ) -> AsyncGenerator[tuple[Side, House]]:
     """Run two runners, with a session between them that goes on."""
     network = network or Network()
@@ -330,10 +338,18 @@ async def housed(
     async with guarded(), open_runner(far) as there, trio.open_nursery() as nursery:
         house = House(there, network, settings, make=make)
         nursery.start_soon(house.serve)
-        settings = {**LASTING, "serializer": serializer(), "dialect": "native", "reconnect": SOON}
-        proxy = kind(network, **{**settings, **(client or {})})
-        async with open_runner(near, proxy) as here:
-            yield Side(here, proxy), house
+        settings = {**LASTING, "serializer": serializer(), "dialect": "native", "reconnect": LATER}
+        connect = partial(kind, network, **{**settings, **(client or {})})
+        if restart is not None:
+            async with open_runner(near) as here:
+                await here.add_workers(connect, restart=restart)
+                side = Side(here, None)
+                side.proxy = side.worker("proxy")
+                yield side, house
+        else:
+            proxy = connect()
+            async with open_runner(near, proxy) as here:
+                yield Side(here, proxy), house
         nursery.cancel_scope.cancel()
 
 
@@ -344,11 +360,12 @@ async def chaotic(seed: int, cuts: int) -> AsyncIterator[tuple[Side, House, Chao
     near, far = Party("acme", "assistant", chance), Party("assistant", "acme", chance)
     network = FragileNetwork()
     Slow.chance = chance
-    quick = {"handshake_timeout": 2.0}
+    quick = {"handshake_timeout": 2.0, "reconnect": SOON}
     async with trio.open_nursery() as nursery:
         network.chaos = Chaos(chance, nursery, cuts)
-        kinds = {"kind": SlowClient, "make": SlowServer}
-        async with housed(near, far, network=network, client=quick, **kinds) as (side, house):
+        async with housed(
+            near, far, network=network, client=quick, kind=SlowClient, make=SlowServer
+        ) as (side, house):
             yield side, house, network.chaos
         nursery.cancel_scope.cancel()
 

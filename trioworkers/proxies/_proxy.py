@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from secrets import token_hex
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -298,8 +299,19 @@ class WebSocketProxy(Worker):
             # to tell what happens meanwhile.
             portal.resume(dialect)
         elif portal.linked:
-            self._forgotten(opened.lost)
+            try:
+                self._forgotten(opened.lost)
+            except ReplayGapError as error:
+                await self._part(room, dialect, str(error))
+                raise
         return dialect
+
+    async def _part(self, room: Anteroom, dialect: Dialect, reason: str) -> None:
+        """Tell the peer that the session which has just begun will not go on."""
+        dialect.close(1000, reason)
+        with trio.move_on_after(CLOSE_SECONDS), suppress(LinkClosed):
+            await room.transport.send(dialect.farewell())
+            await room.transport.close(1000, reason)
 
     def _warn_of_loss(self) -> None:
         logger.warning(

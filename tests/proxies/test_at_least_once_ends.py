@@ -1,0 +1,367 @@
+"""`delivery="at_least_once"`: how a session that outlives its connections ends, and for whom."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from tests.jobs import Server, outcome_of
+from tests.proxies.lasting import (
+    LASTING,
+    House,
+    SlowServer,
+    Told,
+    cut,
+    fragile,
+    housed,
+    serializer,
+    until,
+)
+from tests.proxies.pairs import LoggedClient, LoggedServer, Network, Side
+from trioworkers import ReplayGapError, Restart, Worker, WorkerGoneError
+from trioworkers.proxies import _deliveries, _outbox
+from trioworkers.proxies._memory import memory_transports
+from trioworkers.proxies._native import SUBPROTOCOL
+from trioworkers.proxies._proxy import CREDIT
+from trioworkers.proxies._transport import LinkClosed
+from trioworkers.wire import chunks
+from trioworkers.wire.chunks import Kind
+from trioworkers.wire.hello import Hello, LinkLimits, Place
+
+
+async def ready(side: Side, house: House) -> None:
+    """Wait for both ends."""
+    await side.runner.registry.wait_ready("assistant")
+    await house.runner.registry.wait_ready("acme")
+
+
+def go_down(side: Side, house: House) -> Any:
+    """Cut the connection, and let no other one be made until `troubles` is cleared."""
+    network: Any = side.proxy.network
+    network.troubles = [OSError("down")] * 100_000
+    cut(house.end)
+    return network
+
+
+async def lose_one(side: Side, house: House) -> Any:
+    """Let a message be on its way when the connection is cut."""
+    await side.worker("acme").send(Told(target="assistant", n=1))
+    return go_down(side, house)
+
+
+async def test_a_forgotten_session(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """S-PROXY-8: a gap is told: dead letters, failed jobs, and a proxy that fails and is restarted."""
+    near, far = Worker("acme"), Server("assistant")
+    server = {"resume_within": 5.0}
+    async with housed(near, far, server=server, restart=Restart.PERMANENT) as (side, house):
+        await ready(side, house)
+        outcomes: list[Any] = []
+
+        async def ask() -> None:
+            outcomes.append(await outcome_of(near.ask("assistant", "hang", {})))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await until(lambda: house.made[0]._portal.deliveries.jobs)
+            # What has arrived before is confirmed once in a heartbeat.
+            await trio.sleep(3)
+            network = await lose_one(side, house)
+            began = trio.current_time()
+            await until(lambda: house.made[0].state == "stopped")
+            assert 4.9 <= trio.current_time() - began < 6
+            assert not outcomes
+            network.troubles.clear()
+        assert isinstance(outcomes[0], WorkerGoneError)
+        assert [reason for reason, _ in side.letters.take()] == ["link lost"]
+        await ready(side, house)
+        assert "1 messages to 'assistant' may be lost" in caplog.text
+        assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        # One that the client's first proxy has met when it was told, and one of the next proxy.
+        assert len(house.made) == 3
+        assert house.made[1].state == "stopped"
+        assert [entry for entry in far.log if entry[0] == "cancelled"]
+
+
+async def test_a_gap_without_supervision(autojump_clock: Any) -> None:
+    """S-PROXY-8: the proxy fails with how many messages may be lost, those not sent included."""
+    gap = pytest.RaisesExc(ReplayGapError, match="2 messages to 'assistant' may be lost")
+    with pytest.RaisesGroup(gap, flatten_subgroups=True):
+        async with housed(Worker("acme"), Server("assistant")) as (side, house):
+            await ready(side, house)
+            network = await lose_one(side, house)
+            await until(lambda: not side.proxy.connected)
+            await side.worker("acme").send(Told(target="assistant", n=2))
+            await house.made[0].stop("restarted")
+            network.troubles.clear()
+            await trio.sleep(1000)
+
+
+async def test_a_forgotten_session_without_losses(autojump_clock: Any) -> None:
+    """S-PROXY-8: where nothing was on its way there is no gap, and the proxy goes on anew."""
+    async with housed(Worker("acme"), Server("assistant")) as (side, house):
+        await ready(side, house)
+        await trio.sleep(1)
+        network = go_down(side, house)
+        await house.made[0].stop("restarted")
+        network.troubles.clear()
+        await until(lambda: len(house.made) == 2)
+        await ready(side, house)
+        assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert side.letters.take() == []
+
+
+@pytest.mark.parametrize("lasting", ["client", "server"])
+async def test_one_side_only(
+    lasting: str, autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S-PROXY-8: where one side alone keeps sessions there are none, and it says so."""
+    caplog.set_level(logging.WARNING, "trioworkers")
+    other = {"server" if lasting == "client" else "client": {"delivery": "at_most_once"}}
+    async with housed(Worker("acme"), Server("assistant"), **other) as (side, house):  # type: ignore[arg-type]
+        await ready(side, house)
+        assert "delivers at most once: the side of" in caplog.text
+        async with trio.open_nursery() as nursery:
+            outcomes: list[Any] = []
+
+            async def ask() -> None:
+                acme = side.worker("acme")
+                outcomes.append(await outcome_of(acme.ask("assistant", "hang", {})))
+
+            nursery.start_soon(ask)
+            await trio.sleep(1)
+            network = go_down(side, house)
+        assert isinstance(outcomes[0], WorkerGoneError)
+        await until(lambda: house.made[0].state == "stopped")
+        network.troubles.clear()
+        await ready(side, house)
+        assert side.letters.take() == []
+
+
+def test_pipecats_dialect_is_refused() -> None:
+    """S-PROXY-8: what cannot be promised in a dialect is an error where the proxy is made."""
+    with pytest.raises(ValueError, match="does not go with dialect="):
+        LoggedClient(Network(), dialect="pipecat", delivery="at_least_once")
+    with pytest.raises(ValueError, match="does not go with dialect="):
+        LoggedServer(memory_transports()[0], dialect="pipecat", delivery="at_least_once")
+    with pytest.raises(ValueError, match="delivery must be one of at_most_once, at_least_once"):
+        LoggedClient(Network(), delivery="exactly_once")
+
+
+async def test_deactivated_while_it_waits(autojump_clock: Any) -> None:
+    """S-PROXY-8: a deactivation ends a session that waits, at once and with nothing left."""
+    async with housed(Worker("acme"), Server("assistant")) as (side, house):
+        await ready(side, house)
+        network = await lose_one(side, house)
+        await until(lambda: not side.proxy.connected)
+        assert "assistant" in side.runner.registry
+        began = trio.current_time()
+        await side.worker("acme").deactivate_worker("proxy")
+        await until(lambda: "assistant" not in side.runner.registry)
+        assert trio.current_time() - began < 1
+        assert [reason for reason, _ in side.letters.take()] == ["link lost"]
+        assert side.clean()
+        network.troubles.clear()
+        await house.made[0].stop("its client has gone")
+        await side.worker("acme").activate_worker("proxy")
+        await ready(side, house)
+        assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert side.proxy.what == ["connected", "disconnected", "connected"]
+
+
+@pytest.mark.parametrize("how", ["end", "cancel"])
+async def test_stopped_while_it_waits(how: str) -> None:
+    """S-PROXY-8: a runner whose session waits stops at once, and each hook was called once."""
+    async with housed(Worker("acme"), Server("assistant")) as (side, house):
+        await ready(side, house)
+        go_down(side, house)
+        await until(lambda: not (side.proxy.connected or house.made[0].connected))
+        began = trio.current_time()
+        for runner in (side.runner, house.runner):
+            await getattr(runner, how)("enough")
+            await runner.wait_stopped()
+        assert trio.current_time() - began < 3
+    assert side.proxy.what == ["connected", "disconnected"]
+    assert house.made[0].events == ["connected", "disconnected"]
+    assert side.clean()
+
+
+async def test_a_goodbye_is_for_good(autojump_clock: Any) -> None:
+    """S-PROXY-8: an end closes the session on both sides; answers that have arrived are not lost."""
+    near = Worker("acme")
+    async with housed(near, Server("assistant")) as (side, house):
+        await ready(side, house)
+        there = Side(house.runner, house.made[0])
+        for n in range(5):
+            assert await near.ask("assistant", "echo", {"n": n}) == {"n": n}
+        await side.runner.end("done")
+        await side.runner.wait_stopped()
+        await until(lambda: house.made[0].state == "stopped")
+        assert there.letters.take() == []
+        assert there.clean()
+
+
+class Stranger:
+    """A client that speaks for itself."""
+
+    def __init__(self, network: Network) -> None:
+        self.end, self.server = memory_transports()
+        self.end.offers = self.server.offers = (SUBPROTOCOL,)
+        network._give.send_nowait(self.server)
+
+    async def hello(self, name: str, meeting: str | None, had: int = 0) -> Any:
+        """Say hello; return how the connection ended."""
+        nothing = Place(0, 0, 0, 0)
+        said = Hello(1, name, LinkLimits(), nothing, meeting, attrs.evolve(nothing, data=had), True)
+        await self.end.send([chunks.write_json(Kind.HELLO, attrs.asdict(said))])
+        try:
+            while True:
+                await self.end.receive()
+        except LinkClosed as end:
+            return end
+
+
+@pytest.mark.parametrize("meeting", [None, "", "x", "a.1 b.1", "x" * 200])
+async def test_somebody_who_knows_nothing(meeting: str | None, autojump_clock: Any) -> None:
+    """S-PROXY-8: who does not know the name of a session gets none of it, and does it no harm."""
+    near = Worker("acme")
+    async with housed(near, Server("assistant")) as (side, house):
+        await ready(side, house)
+        with trio.fail_after(100):
+            await Stranger(side.proxy.network).hello("stranger.1", meeting)
+        assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert side.proxy.what == ["connected"]
+        assert len(house.made) == 1
+
+
+async def test_somebody_who_lies(autojump_clock: Any) -> None:
+    """S-PROXY-8: numbers that cannot be end the session, and the client begins another one."""
+    near = Worker("acme")
+    async with housed(near, Server("assistant")) as (side, house):
+        await ready(side, house)
+        meeting = side.proxy._epoch.meeting
+        with trio.fail_after(100):
+            await Stranger(side.proxy.network).hello("stranger.1", meeting, had=1_000)
+        await until(lambda: len(house.made) == 2 and house.made[0].state == "stopped")
+        await ready(side, house)
+        assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}
+
+
+async def test_memory_while_it_waits(autojump_clock: Any) -> None:
+    """S-PROXY-8: a session that waits keeps what its bounds allow; senders wait, and go on later."""
+    near, far = Worker("acme"), Server("assistant")
+    sent = 0
+    async with housed(near, far) as (side, house), trio.open_nursery() as nursery:
+
+        async def flood() -> None:
+            nonlocal sent
+            for n in range(5_000):
+                await near.send(Told(target="assistant", n=n))
+                sent += 1
+
+        await ready(side, house)
+        network = go_down(side, house)
+        nursery.start_soon(flood)
+        await trio.sleep(10)
+        waiting = side.proxy.link_statistics()
+        assert not waiting.connected
+        kept = sum(len(lane.unconfirmed) for lane in side.proxy._epoch.sent)
+        assert kept <= CREDIT
+        assert sent <= waiting.data_depth + kept
+        assert (waiting.data_depth, waiting.waiting_senders) == (_outbox.CAPACITY, 1)
+        network.troubles.clear()
+        await until(lambda: sent == 5_000)
+
+
+async def test_too_many_answers_while_it_waits(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-PROXY-8: a session whose answers would need too much memory is given up."""
+    monkeypatch.setattr(_deliveries, "ANSWER_LIMIT", 2**20)
+    near, far = Worker("acme"), Server("assistant")
+    text = "x" * 100_000
+    outcomes: list[Any] = []
+    async with housed(near, far) as (side, house), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            payload = {"seconds": 5, "text": text}
+            outcomes.append(await outcome_of(near.ask("assistant", "nap", payload)))
+
+        await ready(side, house)
+        for _ in range(20):
+            nursery.start_soon(ask)
+        await until(lambda: len([entry for entry in far.log if entry[0] == "begin"]) == 20)
+        network = go_down(side, house)
+        await until(lambda: house.made[0].state == "stopped")
+        network.troubles.clear()
+        await until(lambda: len(outcomes) == 20)
+        assert {type(each) for each in outcomes} == {WorkerGoneError}
+
+
+async def test_a_client_that_has_heard_no_hello(autojump_clock: Any) -> None:
+    """S-PROXY-8: a client whose first connection was cut in its hello finds its proxy again."""
+    network = Network()
+    deaf: list[Any] = []
+
+    class Deaf(LoggedClient):
+        async def _dial(self, nursery: trio.Nursery) -> Any:
+            if deaf:
+                return await super()._dial(nursery)
+            client, server = fragile(16, None)  # type: ignore[arg-type]
+            client.offers = server.offers = (SUBPROTOCOL,)
+            network._give.send_nowait(server)
+            deaf.append((client, server))
+            nursery.start_soon(self.cut_off, client)
+            return client
+
+        async def cut_off(self, client: Any) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            # The server's hello has come, and was not read.
+            client._told = LinkClosed(1006, "cut", "network")
+            client._arrived.clear()
+            client._wire.change()
+
+    async with housed(Worker("acme"), Server("assistant"), network=network, kind=Deaf) as found:
+        await ready(*found)
+        side, house = found
+        assert len(house.made) >= 1
+        assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+
+
+async def test_a_client_that_comes_back_in_the_midst_of_a_hook(autojump_clock: Any) -> None:
+    """S-PROXY-8: neither a hook nor a loss that was not noticed keeps a client from coming back."""
+
+    class Stuck(SlowServer):
+        greeted = 0
+
+        async def on_client_connected(self, websocket: Any) -> None:
+            Stuck.greeted += 1
+            if Stuck.greeted == 2:
+                await trio.sleep(10_000)
+
+    client, server = {"heartbeat": 1000.0}, {"heartbeat": 1000.0}
+    async with housed(
+        Worker("acme"), Server("assistant"), client=client, server=server, make=Stuck
+    ) as (side, house):
+        await ready(side, house)
+        cut(house.end, unaware=house.end)
+        await until(lambda: Stuck.greeted == 2)
+        began = trio.current_time()
+        cut(house.end, unaware=house.end)
+        await until(lambda: Stuck.greeted == 3)
+        assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert trio.current_time() - began < 1
+        assert len(house.made) == 1
+
+
+async def test_settings_of_a_lasting_session(autojump_clock: Any) -> None:
+    """S-PROXY-8: seconds that no session can wait are refused where the proxy is made."""
+    make = partial(LoggedServer, memory_transports()[0], **LASTING)
+    with pytest.raises(ValueError, match="resume_within"):
+        make(resume_within=-1)
+    assert make(serializer=serializer()).delivery == "at_least_once"
