@@ -100,12 +100,12 @@ class NativeDialect(Dialect):
         await room.transport.send(self.leave())
         while not is_hello(frame := await room.receive()):
             pass
-        for event in self._receive(frame):
-            if isinstance(event, Opened):
-                return event
-            if isinstance(event, Closed | Broken):
-                raise RemoteWireError(f"no link in the native dialect: {event.reason}")
-        raise RemoteWireError("the native dialect does not begin like that")
+        opened, *others = self._receive(frame)
+        if not isinstance(opened, Opened):
+            raise RemoteWireError(f"no link in the native dialect: {opened.reason}")
+        # Who has heard our hello may say more in the frame of its own.
+        self._take(others)
+        return opened
 
     # As what the portal asks of a peer with credit
 
@@ -154,9 +154,16 @@ class NativeDialect(Dialect):
 
     def receive(self, frame: bytes | str) -> bool:
         """Take what a frame says."""
+        urgent = self._take(self._receive(frame))
+        if self.has_more:
+            self._portal.outbox.wake()
+        return urgent
+
+    def _take(self, events: list[Any]) -> bool:
+        """Take what has happened; tell whether it should have taken effect before the next."""
         portal, session, now = self._portal, self._session, trio.current_time()
         urgent = False
-        for event in self._receive(frame):
+        for event in events:
             if isinstance(event, Arrived):
                 urgent = urgent or event.lane is Lane.SYSTEM
                 if not portal.arrive(event, now):
@@ -170,8 +177,6 @@ class NativeDialect(Dialect):
             elif isinstance(event, Broken):
                 raise RemoteWireError(event.reason)
         # After a goodbye the connection is closed by whoever has said it.
-        if self.has_more:
-            portal.outbox.wake()
         return urgent
 
     def _receive(self, frame: bytes | str) -> list[Any]:
