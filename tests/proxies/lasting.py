@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
@@ -29,7 +29,7 @@ from trioworkers import (
     message,
     open_runner,
 )
-from trioworkers.proxies import continue_session
+from trioworkers.proxies import WebSocketProxyServer, continue_session, serve_proxies
 from trioworkers.proxies._memory import MemoryTransport, _Wire
 from trioworkers.proxies._transport import LinkClosed, Transport
 
@@ -62,6 +62,8 @@ class Party(Worker):
         super().__init__(name)
         self.other = other
         self.chance = chance
+        # Seconds between two messages of a kind, at most.
+        self.pace = 0.3
         self.busy = True
         self.sent: Counter[str] = Counter()
         self.told: list[int] = []
@@ -90,7 +92,7 @@ class Party(Worker):
         self.run_here[payload["id"]] += 1
         for i in range(3):
             await job.update({"i": i, "text": payload["text"]}, urgent=self.chance.random() < 0.2)
-            await trio.sleep(self.chance.random() * 0.3)
+            await trio.sleep(self.chance.random() * self.pace)
         return {"id": payload["id"], "text": payload["text"]}
 
     @job()
@@ -132,14 +134,14 @@ class Party(Worker):
         while self.busy:
             await self.send(Told(target=self.other, n=self.sent["told"], text=self.text()))
             self.sent["told"] += 1
-            await trio.sleep(self.chance.random() * 0.3)
+            await trio.sleep(self.chance.random() * self.pace)
 
     async def alert(self) -> None:
         """Send system messages."""
         while self.busy:
             await self.send(Alert(target=self.other, n=self.sent["alert"]))
             self.sent["alert"] += 1
-            await trio.sleep(self.chance.random() * 0.3)
+            await trio.sleep(self.chance.random() * self.pace)
 
     async def ask_on(self, act: Any) -> None:
         """Ask for one job after the other."""
@@ -354,7 +356,7 @@ async def housed(
 
 
 @asynccontextmanager
-async def chaotic(seed: int, cuts: int) -> AsyncIterator[tuple[Side, House, Chaos]]:
+async def chaotic(seed: int, cuts: int) -> AsyncGenerator[tuple[Side, House, Chaos]]:
     """Run two parties over a network that cuts so many connections."""
     chance = random.Random(seed)
     near, far = Party("acme", "assistant", chance), Party("assistant", "acme", chance)
@@ -370,8 +372,59 @@ async def chaotic(seed: int, cuts: int) -> AsyncIterator[tuple[Side, House, Chao
         nursery.cancel_scope.cancel()
 
 
+async def all_crossed(one: Party, other: Party) -> None:
+    """Check that everything from one side has arrived at the other, in order, and once."""
+    await until(lambda: len(other.told) >= one.sent["told"])
+    await until(lambda: len(other.alerts) >= one.sent["alert"])
+    assert other.told == list(range(one.sent["told"]))
+    assert other.alerts == list(range(one.sent["alert"]))
+    assert len(one.outcomes) == one.sent["job"]
+    assert set(one.outcomes.values()) == {1}
+    assert set(other.run_here.values()) == {1}
+    assert one.outcomes.keys() >= other.run_here.keys()
+    await until(lambda: other.cut_short == other.begun)
+
+
 async def until(holds: Any) -> None:
     """Wait in virtual time until something holds."""
     with trio.fail_after(1000):
         while not holds():  # noqa: ASYNC110 - nothing announces it
             await trio.sleep(0.05)
+
+
+class Sessions:
+    """Makes the workers of sessions that go on, and keeps them."""
+
+    def __init__(self) -> None:
+        self.made: list[Party] = []
+
+    def workers(self, websocket: Any) -> tuple[WebSocketProxyServer, Party]:
+        """Make those of one session."""
+        party = Party("assistant", "acme", random.Random(7))
+        party.pace = 0.01
+        self.made.append(party)
+        gateway = WebSocketProxyServer(
+            "gateway",
+            websocket=websocket,
+            worker_name="assistant",
+            remote_worker_name="acme",
+            serializer=serializer(),
+            delivery="at_least_once",
+            heartbeat=0.5,
+        )
+        return gateway, party
+
+    async def build(self, websocket: Any) -> list[Worker]:
+        """Make them as `serve_proxies` wants it."""
+        return [*self.workers(websocket)]
+
+
+async def main() -> None:
+    """Serve in a process of its own; say at which port."""
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_proxies, Sessions().build, "127.0.0.1", 0)
+        print((await nursery.start(serve)).port, flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(main)

@@ -8,20 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.proxies.lasting import Party, chaotic, until
+from tests.proxies.lasting import all_crossed, chaotic, until
 from tests.proxies.pairs import Side
-
-
-async def all_crossed(one: Party, other: Party) -> None:
-    """Check that everything from one side has arrived at the other, in order, and once."""
-    await until(lambda: len(other.told) >= one.sent["told"])
-    assert other.told == list(range(one.sent["told"]))
-    assert other.alerts == list(range(one.sent["alert"]))
-    assert len(one.outcomes) == one.sent["job"]
-    assert set(one.outcomes.values()) == {1}
-    assert set(other.run_here.values()) == {1}
-    assert one.outcomes.keys() >= other.run_here.keys()
-    await until(lambda: other.cut_short == other.begun)
 
 
 @pytest.mark.parametrize("seed", range(10))
