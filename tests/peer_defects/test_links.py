@@ -38,6 +38,7 @@ import trio
 import trio.testing
 
 from tests.jobs import Actor, Note, Server, outcome_of
+from tests.proxies import links
 from tests.proxies.links import Meeting, ours
 from tests.proxies.pairs import (
     KNOWN,
@@ -83,6 +84,8 @@ from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer
 from trioworkers.proxies._dial import open_client_transport
 from trioworkers.proxies.transports import Transport
 from trioworkers.testing import Probe
+
+pytestmark = pytest.mark.usefixtures("dialect")
 
 ROLES = pytest.mark.parametrize("role", ["server", "client"])
 
@@ -135,7 +138,9 @@ async def on_sockets(role: str, *workers: Worker) -> AsyncGenerator[Socketed]:
         async with ours(meeting) as port, trio.open_nursery() as nursery:
             url = f"ws://127.0.0.1:{port}/"
             if role == "server":
-                end: Transport = await open_client_transport(url, nursery=nursery)
+                end: Transport = await open_client_transport(
+                    url, nursery=nursery, subprotocols=links.offered()
+                )
                 accepted = await meeting.arrive()
                 server = WebSocketProxyServer(
                     "proxy", websocket=accepted, worker_name="assistant", **names
@@ -150,7 +155,7 @@ async def on_sockets(role: str, *workers: Worker) -> AsyncGenerator[Socketed]:
                     local_worker_name="assistant",
                     active=True,
                     reconnect=None,
-                    dialect="pipecat",
+                    dialect=links.DIALECT,
                     **names,
                 )
                 events = listened(client, "")
@@ -236,7 +241,9 @@ async def test_p18_the_session_ends() -> None:
     with trio.fail_after(20):
         async with serving(with_late) as listener, trio.open_nursery() as nursery:
             url = f"ws://127.0.0.1:{listener.port}/"
-            far = Far(await open_client_transport(url, nursery=nursery))
+            far = Far(
+                await open_client_transport(url, nursery=nursery, subprotocols=links.offered())
+            )
             await far.next()
             assert not stopped.is_set()
             await far.end.abort()
@@ -305,8 +312,9 @@ async def test_r1_a_request_right_behind_an_activation(role: str, autojump_clock
                 request(f"late-{n}", "echo", {}),
             )
             answers = [await far.hear(BusJobResponseMessage) for _ in range(2)]
-            assert answers[0].response == {"n": n}
-            assert answers[1].response["refused"] == "inactive"  # type: ignore[index]
+            response = {each.job_id: each.response for each in answers}
+            assert response[f"{n}"] == {"n": n}
+            assert response[f"late-{n}"]["refused"] == "inactive"  # type: ignore[index]
 
 
 async def test_r1_on_both_sides(autojump_clock: Any) -> None:
@@ -525,6 +533,7 @@ async def test_r2_a_cancel_for_an_inactive_worker(role: str, autojump_clock: Any
 
 
 @ROLES
+@links.PIPECAT_ONLY
 async def test_p8_text_frames(role: str) -> None:
     """Peer: one text frame makes a server deaf for good, silently.  Ours: reads it like any other."""
     worker = Probe("assistant")
