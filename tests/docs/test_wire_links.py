@@ -385,7 +385,7 @@ async def test_a_hook_that_fails(autojump_clock: Any, caplog: pytest.LogCaptureF
         raise ValueError("bug")
 
     client = Raw(far)
-    with pytest.raises(ExceptionGroup):
+    with pytest.RaisesGroup(ValueError, flatten_subgroups=True):
         async with open_runner(Assistant(), proxy):
             await client.say(said_hello())
             assert (await client.closed()).code == 1011
