@@ -214,6 +214,20 @@ async def test_a_goodbye_behind_the_hello(autojump_clock: Any) -> None:
         assert "4000 only looking" in str(side.proxy.stop_reason)
 
 
+async def test_a_goodbye_in_the_frame_of_the_hello(autojump_clock: Any) -> None:
+    """S-PROXY-6: who has heard our hello may have nothing to say but goodbye."""
+    async with meeting((SUBPROTOCOL,)) as (side, far):
+        assert far.native is not None
+        far.native.hear(await far.end.receive())
+        far.native.session.close(4000, "not you")
+        await far.hail()
+        assert far.native.session.ours is Speaker.GONE
+        await trio.testing.wait_all_tasks_blocked()
+        assert side.proxy._goodbye
+        await far.end.close(4000, "not you")
+        await side.proxy.wait_stopped()
+
+
 async def test_messages_in_the_frame_of_the_hello(autojump_clock: Any) -> None:
     """S-PROXY-6: who has heard our hello may say more in the frame of its own."""
     async with meeting((SUBPROTOCOL,)) as (_, far):
