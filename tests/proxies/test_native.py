@@ -390,7 +390,7 @@ async def test_a_cancel_that_overtakes_its_request(autojump_clock: Any) -> None:
         assert [entry for entry in server.log if entry[0] != "cancelled"] == []
 
 
-@pytest.mark.parametrize("when", ["at the beginning", "in the middle"])
+@pytest.mark.parametrize("when", ["at the beginning", "in the middle", "while we write"])
 async def test_a_silent_peer(when: str, autojump_clock: Any) -> None:
     """S-PROXY-6: a peer that was stopped is found within two heartbeats; nobody need read."""
     outcomes: list[Any] = []
@@ -411,7 +411,10 @@ async def test_a_silent_peer(when: str, autojump_clock: Any) -> None:
                 await settle()
             far.end.freeze()
             frozen = trio.current_time()
+            if when == "while we write":
+                nursery.start_soon(flood, near, [], 2000)
             await side.proxy.wait_stopped()
+            nursery.cancel_scope.cancel()
             assert 3.9 <= trio.current_time() - frozen <= 4.1
         assert isinstance(outcomes[0], WorkerGoneError)
         assert "nothing was heard for 4.000 s, two heartbeats" in str(outcomes[0])
