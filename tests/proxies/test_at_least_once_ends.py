@@ -14,19 +14,19 @@ import trio.testing
 from tests.jobs import Server, outcome_of
 from tests.proxies.lasting import (
     LASTING,
+    Fragile,
     House,
     SlowServer,
     Told,
     cut,
-    fragile,
     housed,
     serializer,
     until,
 )
 from tests.proxies.pairs import LoggedClient, LoggedServer, Network, Side
-from trioworkers import ReplayGapError, Restart, Worker, WorkerGoneError
-from trioworkers.proxies import _deliveries, _outbox
-from trioworkers.proxies._memory import memory_transports
+from trioworkers import ReplayGapError, Restart, Worker, WorkerGoneError, handles
+from trioworkers.proxies import _deliveries, _outbox, continue_session
+from trioworkers.proxies._memory import _Wire, memory_transports
 from trioworkers.proxies._native import SUBPROTOCOL
 from trioworkers.proxies._proxy import CREDIT
 from trioworkers.proxies._transport import LinkClosed
@@ -114,6 +114,37 @@ async def test_a_forgotten_session_without_losses(autojump_clock: Any) -> None:
         await ready(side, house)
         assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
         assert side.letters.take() == []
+
+
+async def test_a_forgotten_session_takes_no_credit_along(autojump_clock: Any) -> None:
+    """S-PROXY-8: what waited here for room is no burden to the session that is begun anew."""
+
+    class Stuck(Worker):
+        def __init__(self) -> None:
+            super().__init__("acme", mailbox_capacity=1)
+            self.seen: list[int] = []
+            self.go_on = trio.Event()
+
+        @handles(Told)
+        async def hear(self, message: Told) -> None:
+            await self.go_on.wait()
+            self.seen.append(message.n)
+
+    near, far, few = Stuck(), Worker("assistant"), {"credit": 8}
+    async with housed(near, far, client=few, server=few) as (side, house):
+        await ready(side, house)
+        for n in range(20):
+            await far.send(Told(target="acme", n=n))
+        await until(lambda: side.proxy.link_statistics().inbox_depth == 8)
+        network = go_down(side, house)
+        await house.made[0].stop("restarted")
+        network.troubles.clear()
+        await until(lambda: len(house.made) == 2)
+        await ready(side, house)
+        near.go_on.set()
+        for n in range(100, 120):
+            await far.send(Told(target="acme", n=n))
+        await until(lambda: near.seen[-20:] == list(range(100, 120)))
 
 
 @pytest.mark.parametrize("lasting", ["client", "server"])
@@ -303,34 +334,93 @@ async def test_too_many_answers_while_it_waits(
         assert {type(each) for each in outcomes} == {WorkerGoneError}
 
 
+class Unheard(Fragile):
+    """A server's end whose hello is lost, after it has heard the client's."""
+
+    async def _put(self, message: bytes | str) -> None:
+        while not self._arrived:
+            await self._wire.changed.wait()
+        self._other._told = LinkClosed(1006, "cut", "network")
+        self._wire.change()
+
+
+class Deaf(LoggedClient):
+    """A client that has lost its first connection before it has heard anything."""
+
+    dialled = 0
+
+    async def _dial(self, nursery: trio.Nursery) -> Any:
+        self.dialled += 1
+        if self.dialled > 1:
+            return await super()._dial(nursery)
+        wire = _Wire()
+        client, server = Fragile("client", wire, 16), Unheard("server", wire, 16)
+        client.join(server)
+        server.join(client)
+        client.offers = server.offers = (SUBPROTOCOL,)
+        self.network._give.send_nowait(server)
+        return client
+
+
 async def test_a_client_that_has_heard_no_hello(autojump_clock: Any) -> None:
-    """S-PROXY-8: a client whose first connection was cut in its hello finds its proxy again."""
-    network = Network()
-    deaf: list[Any] = []
-
-    class Deaf(LoggedClient):
-        async def _dial(self, nursery: trio.Nursery) -> Any:
-            if deaf:
-                return await super()._dial(nursery)
-            client, server = fragile(16, None)  # type: ignore[arg-type]
-            client.offers = server.offers = (SUBPROTOCOL,)
-            network._give.send_nowait(server)
-            deaf.append((client, server))
-            nursery.start_soon(self.cut_off, client)
-            return client
-
-        async def cut_off(self, client: Any) -> None:
-            await trio.testing.wait_all_tasks_blocked()
-            # The server's hello has come, and was not read.
-            client._told = LinkClosed(1006, "cut", "network")
-            client._arrived.clear()
-            client._wire.change()
-
-    async with housed(Worker("acme"), Server("assistant"), network=network, kind=Deaf) as found:
-        await ready(*found)
-        side, house = found
-        assert len(house.made) >= 1
+    """S-PROXY-8: a client that never heard of a session replaces it, and finds no name taken."""
+    async with housed(Worker("acme"), Server("assistant"), kind=Deaf) as (side, house):
+        await ready(side, house)
+        assert side.proxy.dialled == 2
+        assert len(house.made) == 1
         assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+
+
+async def test_a_handler_that_is_cut_off(autojump_clock: Any) -> None:
+    """S-PROXY-8: a server that carries a continued connection no more costs it, not the session."""
+    async with housed(Worker("acme"), Server("assistant")) as (side, house):
+        await ready(side, house)
+        handed: list[trio.CancelScope] = []
+
+        async def handle(end: Any) -> None:
+            with trio.CancelScope() as scope:
+                handed.append(scope)
+                await House.handle(house, end)
+
+        house.handle = handle  # type: ignore[method-assign]
+
+        async def gone_on(times: int) -> None:
+            now = side.proxy.link_statistics
+            await until(lambda: now().resumed == times and side.proxy.connected)
+
+        for times in (1, 2):
+            cut(house.end)
+            await gone_on(times)
+        handed[0].cancel()
+        await gone_on(3)
+        assert await side.worker("acme").ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert side.letters.take() == []
+
+
+async def test_who_says_no_hello_keeps_nobody_waiting(autojump_clock: Any) -> None:
+    """S-PROXY-8: while sessions are kept, a new client has 10 s for its hello, then gets a proxy."""
+    async with housed(Worker("acme"), Server("assistant")) as (side, house):
+        await ready(side, house)
+        silent = Stranger(side.proxy.network)
+        began = trio.current_time()
+        websocket = None
+
+        async def find() -> None:
+            nonlocal websocket
+            websocket = await continue_session(silent.server)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find)
+        assert websocket is silent.server
+        assert trio.current_time() - began == 10
+        gone = Stranger(side.proxy.network)
+        await gone.end.abort()
+        assert await continue_session(gone.server) is None
+        garbage = Stranger(side.proxy.network)
+        await garbage.end.send([b"\x01garbage"])
+        assert await continue_session(garbage.server) is garbage.server
+        foreign, _ = memory_transports()
+        assert await continue_session(foreign) is foreign
 
 
 async def test_a_client_that_comes_back_in_the_midst_of_a_hook(autojump_clock: Any) -> None:

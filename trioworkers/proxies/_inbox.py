@@ -55,6 +55,10 @@ class Inbox:
         items, self._items, self.size = self._items, deque(), 0
         if self._scope is not None:
             self._scope.cancel(reason="the link is over")
+        # What a session has counted as held would else be held for ever if the next one has the
+        # same memory.
+        for _, _, lane in items:
+            self._tell(lane)
         return [item for item, _, _ in items]
 
     async def run(self) -> None:
@@ -78,7 +82,10 @@ class Inbox:
             self._scope = None
         if scope.cancelled_caught:
             self._lose(item)
-        elif self.taken is not None:
+        self._tell(lane)
+
+    def _tell(self, lane: Lane) -> None:
+        if self.taken is not None:
             self.taken(lane)
 
     def _abort(self, _raise_cancel: object) -> Abort:
