@@ -286,7 +286,7 @@ class SlowServer(Slow, LoggedServer):
         await super().on_client_connected(websocket)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class House:
     """A server of one's own: all sessions are in one runner."""
 

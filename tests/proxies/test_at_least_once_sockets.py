@@ -19,7 +19,7 @@ from tests.proxies import links
 from tests.proxies.lasting import Party, Sessions, all_crossed, serializer, until
 from tests.proxies.pairs import Side
 from tests.proxies.relays import Relay, relay
-from trioworkers import Backoff, open_runner
+from trioworkers import Backoff, Worker, open_runner
 from trioworkers.proxies import WebSocketProxyClient, continue_session, serve_proxies
 
 CUTS = 15
@@ -135,3 +135,28 @@ async def test_a_process_that_stands_still() -> None:
                 assert side.letters.take() == []
                 assert set(near.outcomes.values()) <= {1}
         process.kill()
+
+
+async def test_sessions_that_wait_keep_their_places() -> None:
+    """S-PROXY-10: a client that comes back gets in where all places are taken; a new one does not."""
+    sessions = Sessions()
+    async with trio.open_nursery() as nursery:
+        serve = partial(serve_proxies, sessions.build, max_connections=1)
+        listener = await nursery.start(serve, "127.0.0.1", 0)
+        with trio.fail_after(20):
+            async with client(listener.port) as (side, near):
+                stranger = WebSocketProxyClient(
+                    "stranger",
+                    url=f"ws://127.0.0.1:{listener.port}/",
+                    local_worker_name="acme",
+                    remote_worker_name="other",
+                    active=True,
+                    reconnect=None,
+                )
+                async with open_runner(Worker("acme"), stranger) as runner:
+                    with pytest.raises(trio.TooSlowError), trio.fail_after(0.5):
+                        await runner.registry.wait_ready("other")
+                await near.ask_for_work("1")
+                assert side.proxy.connected
+                assert len(sessions.made) == 1
+        nursery.cancel_scope.cancel()

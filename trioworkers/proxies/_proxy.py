@@ -289,11 +289,12 @@ class WebSocketProxy(Worker):
             return PipecatDialect(portal, self._heartbeat)
         epoch = self._epoch or Epoch(token_hex(16), keeping=self._keeping)
         dialect = NativeDialect(portal, epoch, self._limits, self._heard_goodbye)
-        opened = await dialect.open(room)
         if self._keeping:
+            # Before the peer has answered: if that is lost, it finds by our name what it has begun.
             self._epoch = epoch
-            if epoch.meeting is None:
-                self._warn_of_loss()
+        opened = await dialect.open(room)
+        if self._keeping and epoch.meeting is None:
+            self._warn_of_loss()
         if opened.resumed and portal.linked:
             # From now on, and not only when the hook has agreed: it is this connection that has
             # to tell what happens meanwhile.
