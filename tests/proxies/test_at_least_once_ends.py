@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import pytest
 import trio
-import trio.testing
 
 from tests.jobs import Server, outcome_of
 from tests.proxies.lasting import (
