@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from . import ask, broadcast, cancel, memory, micro, proxy, spawn, throughput
+from . import ask, broadcast, cancel, memory, micro, proxy, saturated, spawn, throughput
 from .peers.environments import PIPECAT
 from .subjects import Dots, Subject
 
@@ -41,6 +41,7 @@ SUBJECTS = {
         cancel.SUBJECT,
         broadcast.SUBJECT,
         PROXY,
+        saturated.SUBJECT,
         micro.SUBJECT,
     )
 }
@@ -55,6 +56,7 @@ QUESTIONS = {
         "cancel": cancel,
         "broadcast": broadcast,
         "proxy": proxy,
+        "saturated": saturated,
         "micro": micro,
     }.items()
 }

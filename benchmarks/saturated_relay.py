@@ -1,11 +1,11 @@
 """A relay in a process of its own that forwards so many bytes a second, as a slow line would.
 
-    python -m benchmarks.saturated_relay RATE PORT
+    python -m benchmarks.saturated_relay RATE PORT small
 
 Listens at a port that it prints, takes one connection, and connects it with PORT.  What comes is
 read in pieces of about `TICK` seconds, and each leaves when a line of that rate would have carried
-it; the relay reads no further before.  So the kernel's buffers fill, and these are as small as
-`BUFFER` here.
+it; the relay reads no further before.  So the kernel's buffers fill, and with `small` these are asked to
+be as small as `BUFFER`; otherwise (`default`) they are what the kernel makes them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ TICK = 0.002
 
 BUFFER = 16_384
 """How many bytes each buffer of the kernel is asked to hold, of every socket on a slow line."""
+
+SEGMENT = 1_448
+"""How many bytes leave in a packet, as on Ethernet."""
 
 
 class Pacer:
@@ -46,6 +49,8 @@ class Pacer:
 def make_small(sock: socket.socket) -> None:
     """Let the kernel buffer little of a connection, or of all that come to a listener."""
     # Before it connects or listens, as the size of the window is agreed on then.
+    # And short segments, because the long ones of loopback do not fit, and then wait for a timer.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
@@ -67,8 +72,9 @@ def main() -> None:
     """Relay one connection."""
     rate, port = float(sys.argv[1]), int(sys.argv[2])
     with socket.socket() as listener, socket.socket() as far:
-        make_small(listener)
-        make_small(far)
+        if sys.argv[3] == "small":
+            make_small(listener)
+            make_small(far)
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
         print(listener.getsockname()[1], flush=True)

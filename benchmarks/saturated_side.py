@@ -34,18 +34,20 @@ from trioworkers.errors import WorkerGoneError
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 
 from . import side
-from .saturated_relay import make_small
+from .saturated_relay import TICK, make_small
 from .side import percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from typing import Literal, TypeAlias
 
     from .side import Figures
 
     Dialect: TypeAlias = Literal["native", "pipecat"]
+    Buffers: TypeAlias = Literal["small", "default"]
 
 DISTRIBUTIONS = ["trio", "trio-websocket", "wsproto"]
+PROGRAM = f"{__package__}.saturated_side"
 RELAY = f"{__package__}.saturated_relay"
 WINDOW = 65_536
 """How many bytes of data and replies may be on their way: the default of the proxies."""
@@ -193,20 +195,27 @@ class SmallSockets(trio.abc.SocketFactory):
 
 
 def saturated(
-    rate: int, probes: int, settle: float, interval: float, dialect: Dialect = "native"
+    rate: int,
+    probes: int,
+    settle: int,
+    interval: int,
+    dialect: Dialect = "native",
+    buffers: Buffers = "small",
 ) -> Figures:
     """Measure what a cancel and a system message wait for.
 
     Args:
         rate: bytes a second of the line between both processes; 0 for no line between.
         probes: how many of each.
-        settle: seconds until the link is full.
-        interval: seconds between two, on average.
+        settle: milliseconds until the link is full.
+        interval: milliseconds between two, on average.
         dialect: of the proxies.
+        buffers: what the kernel has for each socket, if there is a line.
     """
+    small = bool(rate) and buffers == "small"
 
     async def main(port: int) -> tuple[Moments, Near]:
-        if rate:
+        if small:
             trio.socket.set_custom_socket_factory(SmallSockets())
         near = Near()
         proxy = WebSocketProxyClient(
@@ -221,29 +230,30 @@ def saturated(
         )
         async with open_runner(near, proxy) as runner:
             await runner.registry.wait_ready("far")
-            moments = await near.probe(probes, settle, interval)
+            moments = await near.probe(probes, settle / 1_000, interval / 1_000)
             await runner.cancel()
         return moments, near
 
     with ExitStack() as stack:
-        far = stack.enter_context(process(__spec__.name, "serve", str(rate)))
+        far = stack.enter_context(process(PROGRAM, "serve", str(int(small))))
         port = int(far.stdout.readline())
         if rate:
-            relay = stack.enter_context(process(RELAY, str(rate), str(port)))
+            relay = stack.enter_context(process(RELAY, str(rate), str(port), buffers))
             port = int(relay.stdout.readline())
         sent, near = trio.run(main, port)
         far.stdin.close()  # what it waits for
         told: dict[str, Any] = json.loads(far.stdout.readline())
         far.wait(10)
-    return figures(sent, told["moments"], told["rate"], near.passes.figures(), told["passes"])
+    passes = near.passes.figures(), told["passes"]
+    return figures(sent, told["moments"], told["rate"], passes, TICK if rate else 0.0)
 
 
 def figures(
     sent: Mapping[str, float],
     arrived: Mapping[str, float],
     rate: float,
-    near_pass: Figures,
-    far_pass: Figures,
+    passes: tuple[Figures, Figures],
+    held: float,
 ) -> Figures:
     """Return the latencies, and the bound: a window at the measured rate, and a pass of each loop.
 
@@ -251,13 +261,14 @@ def figures(
         sent: when each cancel and each system message was sent.
         arrived: when its handler began.
         rate: bytes a second that the far worker has taken meanwhile.
-        near_pass: what a pass of the near loop took: p50, p99 and max.
-        far_pass: what one of the far loop did.
+        passes: what a pass of the near loop took, and one of the far loop: p50, p99 and max.
+        held: seconds of the line that the relay holds.
     """
     found: Figures = {"byte": 1 / rate, "window": WINDOW / rate}
+    near, far = passes
     for name in ("p50", "p99", "max"):
-        found[f"near {name}"], found[f"far {name}"] = near_pass[name], far_pass[name]
-        found[f"bound {name}"] = WINDOW / rate + near_pass[name] + far_pass[name]
+        found[f"near {name}"], found[f"far {name}"] = near[name], far[name]
+        found[f"bound {name}"] = WINDOW / rate + near[name] + far[name] + held
     for kind in ("cancel", "system"):
         taken = [arrived[key] - at for key, at in sent.items() if key.startswith(kind)]
         found |= {f"{kind} {name}": value for name, value in percentiles(taken).items()}
@@ -265,7 +276,7 @@ def figures(
 
 
 @contextmanager
-def process(module: str, *arguments: str) -> Iterator[Any]:
+def process(module: str, *arguments: str) -> Generator[Any]:
     """Run another process of this measurement; killed at the end."""
     command = [sys.executable, "-P", "-m", module, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as found:
@@ -348,9 +359,9 @@ class Far(Worker):
         return {"moments": self.moments, "rate": rate, "passes": self.passes.figures()}
 
 
-async def serve(rate: int, tell: Callable[[str], None]) -> None:
+async def serve(small: bool, tell: Callable[[str], None]) -> None:
     """Serve the far worker until the input ends."""
-    if rate:
+    if small:
         trio.socket.set_custom_socket_factory(SmallSockets())
     far = Far()
 
@@ -375,6 +386,6 @@ async def serve(rate: int, tell: Callable[[str], None]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        trio.run(serve, int(sys.argv[2]), partial(print, flush=True))
+        trio.run(serve, sys.argv[2] == "1", partial(print, flush=True))
     else:
         side.main({"saturated": saturated}, DISTRIBUTIONS)
