@@ -314,7 +314,7 @@ async def test_r1_a_request_right_behind_an_activation(role: str, autojump_clock
             answers = [await far.hear(BusJobResponseMessage) for _ in range(2)]
             response = {each.job_id: each.response for each in answers}
             assert response[f"{n}"] == {"n": n}
-            assert response[f"late-{n}"]["refused"] == "inactive"  # type: ignore[index]
+            assert response[f"late-{n}"]["refused"] == "inactive"
 
 
 async def test_r1_on_both_sides(autojump_clock: Any) -> None:

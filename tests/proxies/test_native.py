@@ -411,8 +411,9 @@ async def test_a_silent_peer(when: str, autojump_clock: Any) -> None:
                 await settle()
             far.end.freeze()
             frozen = trio.current_time()
+            sent: list[int] = []
             if when == "while we write":
-                nursery.start_soon(flood, near, [], 2000)
+                nursery.start_soon(flood, near, sent, 2000)
             await side.proxy.wait_stopped()
             nursery.cancel_scope.cancel()
             assert 3.9 <= trio.current_time() - frozen <= 4.1
