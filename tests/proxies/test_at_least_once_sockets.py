@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -137,8 +138,9 @@ async def test_a_process_that_stands_still() -> None:
         process.kill()
 
 
-async def test_sessions_that_wait_keep_their_places() -> None:
+async def test_sessions_that_wait_keep_their_places(caplog: pytest.LogCaptureFixture) -> None:
     """S-PROXY-10: a client that comes back gets in where all places are taken; a new one does not."""
+    caplog.set_level(logging.INFO, "trioworkers")
     sessions = Sessions()
     async with trio.open_nursery() as nursery:
         serve = partial(serve_proxies, sessions.build, max_connections=1)
@@ -156,6 +158,7 @@ async def test_sessions_that_wait_keep_their_places() -> None:
                 async with open_runner(Worker("acme"), stranger) as runner:
                     with pytest.raises(trio.TooSlowError), trio.fail_after(0.5):
                         await runner.registry.wait_ready("other")
+                assert "too many sessions" in caplog.text
                 await near.ask_for_work("1")
                 assert side.proxy.connected
                 assert len(sessions.made) == 1

@@ -233,6 +233,7 @@ class _Server:
         if await continue_session(incoming) is None:
             return
         if self.sessions >= self.max_connections:
+            logger.info("refused %s: too many sessions", incoming.remote)
             await self._close(incoming, 1013, "too many sessions")
             return
         code = 1000
