@@ -41,6 +41,14 @@ def pack(seconds: Iterable[float]) -> str:
     return written(Counter(rounded(max(0, round(each * NANOSECONDS))) for each in seconds))
 
 
+def pack_counts(pairs: Iterable[tuple[float, int]]) -> str:
+    """Write latencies, each with how often it occurred, as `pack` does."""
+    counts: Counter[int] = Counter()
+    for seconds, count in pairs:
+        counts[rounded(max(0, round(seconds * NANOSECONDS)))] += count
+    return written(counts)
+
+
 def written(counts: Counter[int]) -> str:
     """Write nanoseconds and how often they occurred."""
     return " ".join(f"{key}x{n}" if n > 1 else str(key) for key, n in sorted(counts.items()))
@@ -111,13 +119,17 @@ class Meter:
         self._first = 0.0
         self._ended = 0.0
 
+    def begin(self) -> None:
+        """Begin now: a backlog is queued, and nobody starves while it is being queued."""
+        self.begun = time.perf_counter()
+
     def data_begins(self, sent: float) -> None:
         """Note that a data handler's first line runs; `sent` is when its message was sent."""
         now = time.perf_counter()
         self.data.append(now - sent)
         self._first = self._first or now
         # Its message waited all this time, and none was handled.
-        self.starvation = max(self.starvation, now - max(self._ended, sent))
+        self.starvation = max(self.starvation, now - max(self._ended, sent, self.begun))
 
     def data_ends(self) -> None:
         """Note that a data handler has returned."""
@@ -154,11 +166,11 @@ class Meter:
         now = time.perf_counter()
         seconds = self._ended - self._first
         return told(
-            system=self.system,
-            sent=self.sent,
-            data=self.data,
-            passes=self.passes,
-            starvation=max(self.starvation, min(waiting, now - self._ended)),
+            system=pack(self.system),
+            sent=pack(self.sent),
+            data=pack(self.data),
+            passes=pack(self.passes),
+            starvation=max(self.starvation, min(waiting, now - max(self._ended, self.begun))),
             throughput=len(self.data) / seconds if seconds > 0 else 0.0,
             unhandled=unhandled,
             refused=self.refused,
@@ -168,19 +180,19 @@ class Meter:
 
 def told(
     *,
-    system: Iterable[float],
-    sent: Iterable[float],
-    data: Iterable[float],
-    passes: Iterable[float],
+    system: str,
+    sent: str,
+    data: str,
+    passes: str,
     depths: Iterable[tuple[float, int, int]],
     **figures: float,
 ) -> dict[str, Any]:
-    """Return what a run has seen as a side tells it; `figures` are there as they are."""
+    """Return what a run has seen as a side tells it: packed lanes; `figures` are there as they are."""
     return {
-        "system": pack(system),
-        "sent": pack(sent),
-        "data": pack(data),
-        "passes": pack(passes),
+        "system": system,
+        "sent": sent,
+        "data": data,
+        "passes": passes,
         "depths": " ".join(f"{at:.4f}:{data}:{system}" for at, data, system in depths),
         **figures,
     }

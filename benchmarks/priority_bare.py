@@ -239,6 +239,7 @@ async def load(settings: str, box: str) -> dict[str, Any]:
         for _ in range(wanted["backlog"]):
             chunk = Chunk(source="main", target="target", sent=time.perf_counter())
             running.box.send_nowait(chunk)
+        running.meter.begin()
         nursery.start_soon(running.box.run, running.handle)
         nursery.start_soon(running.look)
         for _ in range(wanted["producers"]):

@@ -24,7 +24,7 @@ from trioworkers.bench._recorder import Recorder, RecordingBus
 from trioworkers.bench._scenario import record
 
 from . import side
-from .latency import INTO_BACKLOG, Share, pack, spin, told
+from .latency import INTO_BACKLOG, Share, pack, pack_counts, spin, told
 from .limits import synchronous
 from .priority_remote import remote
 from .priority_scenario import load_scenario
@@ -200,10 +200,10 @@ def mean(times: array[float]) -> float:
 def tell(recording: Recording, passes: Iterable[float] = ()) -> dict[str, Any]:
     """Return a recording as a side tells it."""
     return told(
-        system=recording.system.samples,
-        sent=recording.sent.samples,
-        data=recording.data.samples,
-        passes=passes,
+        system=pack_counts(recording.system.counts()),
+        sent=pack_counts(recording.sent.counts()),
+        data=pack_counts(recording.data.counts()),
+        passes=pack(passes),
         starvation=recording.starvation,
         throughput=recording.throughput,
         unhandled=recording.unhandled,

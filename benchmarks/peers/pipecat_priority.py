@@ -160,12 +160,13 @@ async def load(settings: str) -> dict[str, Any]:
     neighbours = [Neighbour(f"n{number}") for number in range(wanted["neighbours"])]
     async with running(target, *neighbours) as runner:
         bus = runner.bus
-        tasks = [asyncio.create_task(look(target))]
         for neighbour in neighbours:
             await bus.send(Again(source=neighbour.name, target=neighbour.name))
         for _ in range(wanted["backlog"]):
             target.queued += 1
             await bus.send(Chunk(source="main", target="target", sent=time.perf_counter()))
+        target.meter.begin()
+        tasks = [asyncio.create_task(look(target))]
         if neighbours:
             tasks.append(asyncio.create_task(time_passes(target.meter)))
         tasks += [asyncio.create_task(produce(bus, target)) for _ in range(wanted["producers"])]

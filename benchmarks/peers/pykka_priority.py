@@ -107,6 +107,7 @@ def load(settings: str) -> dict[str, Any]:
     target = Target.start(wanted, meter, left)
     for _ in range(wanted["backlog"]):
         target.tell(Chunk(time.perf_counter()))
+    meter.begin()
     helpers = [threading.Thread(target=look, args=(target, meter, stopped), daemon=True)]
     for _ in range(wanted["producers"]):
         arguments = (target, wanted, stopped)

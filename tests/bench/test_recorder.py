@@ -254,6 +254,10 @@ def test_a_lane_is_thinned_evenly(count: int, most: int) -> None:
     distances = {after - before for before, after in pairwise(lane.samples)}
     assert len(distances) <= 1
     assert len(lane.samples) >= min(count, most // 2)
+    counts = list(lane.counts())
+    assert sum(times for _, times in counts) == count
+    assert max((seconds for seconds, _ in counts), default=0) == count
+    assert all(times >= 0 for _, times in counts)
 
 
 @given(count=st.integers(0, 5_000))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioworkers.bench import measure_priority
-from trioworkers.bench._recorder import Recording
+from trioworkers.bench._recorder import Lane, Recording
 from trioworkers.bench._reports import histogram, lane_report, report_of
 
 latencies = st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=200)
@@ -47,6 +47,16 @@ def test_nothing_measured() -> None:
     """Where nothing was handled, everything is 0."""
     report = report_of(Recording())
     assert (report.system.count, report.data.maximum, report.throughput) == (0, 0.0, 0.0)
+
+
+def test_a_thinned_lane_counts_all() -> None:
+    """Where every so manieth latency was kept, the count and the maximum are of all messages."""
+    recording = Recording(data=Lane(10))
+    for number in range(1, 1_000):
+        recording.data.add(50.0 if number == 501 else 0.001)
+    report = report_of(recording).data
+    assert (report.count, report.maximum) == (999, 50.0)
+    assert report.p99 < 1
 
 
 def test_what_is_out_of_range_is_kept() -> None:

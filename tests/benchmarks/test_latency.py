@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.latency import Meter, Share, due_times, merged, pack, rounded, told, unpack
+from benchmarks.latency import (
+    Meter,
+    Share,
+    due_times,
+    merged,
+    pack,
+    pack_counts,
+    rounded,
+    told,
+    unpack,
+)
 
 seconds = st.floats(0, 3_600)
 
@@ -59,6 +69,7 @@ def test_a_meter_tells_what_it_saw() -> None:
     """What a side tells has each lane, the longest starvation and the rate."""
     meter = Meter()
     now = meter.begun
+    meter.begun -= 10
     meter.data_begins(now - 1)
     meter.data_ends()
     meter.data_begins(now - 1)
@@ -74,7 +85,26 @@ def test_a_meter_tells_what_it_saw() -> None:
 
 def test_waiting_at_the_end_is_starvation() -> None:
     """Data that still waits at the end has starved until then, but not before it was sent."""
-    assert Meter().tell(waiting=5.0)["starvation"] == pytest.approx(5.0)
+    meter = Meter()
+    meter.begun -= 10
+    assert meter.tell(waiting=5.0)["starvation"] == pytest.approx(5.0)
+
+
+def test_a_backlog_does_not_starve_while_it_is_queued() -> None:
+    """Starvation and depths count from when the load begins, as on our own side."""
+    meter = Meter()
+    queued = meter.begun - 10
+    meter.begin()
+    meter.data_begins(queued)
+    meter.note_depth(1, 0)
+    assert meter.tell(waiting=10.0)["starvation"] < 5
+    assert meter.depths[0][0] < 5
+
+
+@given(pairs=st.lists(st.tuples(seconds, st.integers(1, 100)), max_size=20))
+def test_counts_are_packed(pairs: list[tuple[float, int]]) -> None:
+    """A latency that stands for several is that many latencies."""
+    assert pack_counts(pairs) == pack(each for each, count in pairs for _ in range(count))
 
 
 def test_depths_are_thinned() -> None:
@@ -86,7 +116,7 @@ def test_depths_are_thinned() -> None:
 
 def test_nothing_seen() -> None:
     """A run that saw nothing tells so."""
-    figures = told(system=(), sent=(), data=(), passes=(), depths=(), throughput=0.0)
+    figures = told(system="", sent="", data="", passes="", depths=(), throughput=0.0)
     assert figures == {
         "system": "", "sent": "", "data": "", "passes": "", "depths": "", "throughput": 0.0
     }  # fmt: skip

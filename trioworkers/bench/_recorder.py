@@ -11,7 +11,7 @@ need a field.  An identity is used again only when its message is gone, and ever
 from __future__ import annotations
 
 from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Lane:
     """The latencies of one lane, in seconds.
 
     Of very many it keeps every second, then every fourth, and so on: the percentiles stay what
-    they are, and memory is bounded.  `count` and `longest` are of all.
+    they are, and memory is bounded.  `count` and `longest` are of all, and so is what `counts` says.
     """
 
     __slots__ = ("_most", "_stride", "count", "longest", "samples")
@@ -68,6 +68,15 @@ class Lane:
                 # The second, the fourth, ...: those that the new stride would have kept.
                 self.samples = self.samples[1::2]
                 self._stride *= 2
+
+    def counts(self) -> Iterator[tuple[float, int]]:
+        """Yield latencies, and of how many messages each is: together of all, the longest included."""
+        stands_for = [self._stride] * len(self.samples)
+        if self._stride > 1:
+            # Those after the last one that was kept, but for the longest.
+            stands_for[-1] += self.count % self._stride - 1
+            yield self.longest, 1
+        yield from zip(self.samples, stands_for, strict=True)
 
 
 @attrs.define(eq=False)

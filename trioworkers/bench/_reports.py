@@ -100,8 +100,8 @@ def report_of(recording: Recording) -> PriorityReport:
     """Return what a recording says."""
     system, data = recording.system, recording.data
     return PriorityReport(
-        system=lane_report(((each, 1) for each in system.samples), system.longest),
-        data=lane_report(((each, 1) for each in data.samples), data.longest),
+        system=lane_report(system.counts(), system.longest),
+        data=lane_report(data.counts(), data.longest),
         starvation=recording.starvation,
         throughput=recording.throughput,
         unhandled=recording.unhandled,
