@@ -62,11 +62,10 @@ class Line:
 
 
 def values(samples: Samples, figure: Figure) -> list[float] | None:
-    """Return a figure's value in each round, or None if it was not measured."""
-    reports = samples.get(figure.run)
-    if not reports or any("error" in report for report in reports):
-        return None
-    return [float(report["figures"][figure.field]) for report in reports]
+    """Return a figure's value in each round, or None if it was not measured in all of them."""
+    found = [report.get("figures", {}).get(figure.field) for report in samples.get(figure.run, ())]
+    known = [float(value) for value in found if value is not None]
+    return known if known and len(known) == len(found) else None
 
 
 def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
@@ -81,10 +80,8 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
     other = values(samples, claim.other) if claim.other else None
     needed = describe_bound(claim)
     if ours is None or (claim.other and other is None):
-        wanted = [figure for figure in (claim.ours, claim.other) if figure]
-        missing = any(figure.run not in samples for figure in wanted)
         shown = claim.show(statistics.median(ours)) if ours else "-"
-        verdict: Verdict = "skip" if missing else "FAIL"
+        verdict: Verdict = "skip" if is_without_figure(claim, samples) else "FAIL"
         return Line(claim.title, shown, "-", needed, verdict, "-")
     compared = ours
     shown_other = "-"
@@ -106,6 +103,19 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
         verdict,
         describe(claim, spread),
     )
+
+
+def is_without_figure(claim: Claim, samples: Samples) -> bool:
+    """Tell whether a claim cannot be judged, and nobody failed.
+
+    A side was not asked for; or nothing has to hold, and a process had nothing to tell, as a data
+    handler that hangs has no rate.
+    """
+    runs = [figure.run for figure in (claim.ours, claim.other) if figure]
+    if any(run not in samples for run in runs):
+        return True
+    failed = any("error" in report for run in runs for report in samples[run])
+    return claim.bound is None and not failed
 
 
 def compare(claim: Claim, ours: float, other: float) -> float:

@@ -7,9 +7,12 @@ import datetime as dt
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trioworkers._cli.exits import CRASHED, Refusal
 
 from .claims import Claim, Line, Samples, lines_of, noise, print_table
 from .harness import CHECKOUT, Group, Progress, Side, machine, measure, on_stderr
@@ -18,7 +21,7 @@ from .stats import in_ms as in_ms
 from .stats import in_us as in_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .subjects import Subject
 
@@ -150,6 +153,20 @@ def record_of(
     if arguments.json:
         arguments.json.write_text(as_text(record), encoding="utf-8")
     return record
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file it is that cannot be written: a full disk does not.
+
+    Raises:
+        Refusal: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename or path)
+        raise Refusal(CRASHED, f"cannot write {name!r}: {error.strerror}") from error
 
 
 def as_text(record: Mapping[str, Any]) -> str:

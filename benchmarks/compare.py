@@ -159,6 +159,18 @@ def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
             f"a fixed loop took {in_ms(old)} before and {in_ms(new)} after: "
             f"the machine's own speed differed"
         )
+    said.extend(
+        f"measured with different {name}: this compares those too"
+        for name in ("settings", "scenario")
+        if before.get(name) != after.get(name)
+    )
+    failed = [
+        key
+        for key, reports in after["samples"].items()
+        if any("error" in report for report in reports)
+    ]
+    if failed:
+        said.append(f"not compared, because it failed after: {', '.join(failed)}")
     if before.get("quick") or after.get("quick"):
         said.append("measured with --quick: too few rounds for a figure")
     return said

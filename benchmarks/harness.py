@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = __package__ or "benchmarks"
 CHECKOUT = None if "." in PACKAGE else HERE.parent
 """The folder of the checkout that this is part of; None if it was installed, as part of a wheel."""
+
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 
 LIMIT = 300
 """Seconds after which a measured process that hangs is given up."""
@@ -187,11 +190,18 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
         except subprocess.TimeoutExpired:
             output, errors = "", f"not done after {LIMIT} s"
     if process.returncode:
-        last = (errors.strip() or "no message").splitlines()[-1]
+        last = last_words(errors)
         print(f"{side.name} {case} {parameters} failed:\n{errors}", file=sys.stderr)
         return {"error": last}
     report: dict[str, Any] = json.loads(output.splitlines()[-1])
     return report
+
+
+def last_words(errors: str) -> str:
+    """Return the line that names the exception; a group of them has a frame, and notes, behind it."""
+    lines = [line.strip(" |+-") for line in errors.splitlines()]
+    said = [line for line in lines if line] or ["no message"]
+    return next((line for line in reversed(said) if _EXCEPTION.match(line)), said[-1])
 
 
 @contextmanager

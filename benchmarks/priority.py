@@ -38,6 +38,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ from trioworkers._cli.exits import CRASHED, ENDED, WRONG_ARGUMENT, Refusal
 from trioworkers._cli.output import complain, emit
 from trioworkers.bench import PrioritySettings, ScenarioError
 
-from .command import as_text, chosen, measured, peer_parser
+from .command import as_text, chosen, measured, peer_parser, writing
 from .harness import Progress, measure, on_stderr
 from .peers.environments import PeerRefusedError
 from .plots import NoPlotError, check_path
@@ -134,13 +135,16 @@ def make_environments(what: Subject, *, yes: bool) -> None:
     """Make the environments of the peers.
 
     Raises:
-        Refusal: one is missing, and may not be made.
+        Refusal: one is missing, and may not or cannot be made.
     """
     for peer in what.needed_peers().values():
         try:
             peer.ensure(yes=yes)
         except PeerRefusedError as error:
             raise Refusal(WRONG_ARGUMENT, f"{error}, or leave out --peers") from error
+        except subprocess.CalledProcessError as error:
+            sentence = f"{peer.requirements[0]} could not be installed: see above"
+            raise Refusal(CRASHED, sentence) from error
 
 
 def refuse_failed(reports: Sequence[Mapping[str, Any]], scenario: str) -> None:
@@ -193,11 +197,15 @@ def command(**given: Any) -> int:
     asked = {name: given.get(name, default) for name, (_, default, _) in OPTIONS.items()}
     try:
         settings = PrioritySettings(**knobs)
+        only = parts_of(asked["only"], asked["scenario"])
+        check_rounds(asked["rounds"])
         if asked["plot"] is not None:
             check_path(asked["plot"])
-        if asked["json"] is not None and not asked["json"].parent.is_dir():
-            folder = str(asked["json"].parent)
-            raise Refusal(WRONG_ARGUMENT, f"--json: there is no folder {folder!r}")
+        if asked["json"] is not None:
+            check_json(asked["json"])
+    except (TypeError, ValueError, NoPlotError) as error:
+        raise Refusal(WRONG_ARGUMENT, str(error)) from error
+    try:
         document = run(
             settings,
             scenario=asked["scenario"],
@@ -205,29 +213,70 @@ def command(**given: Any) -> int:
             yes=asked["yes"],
             quick=asked["quick"],
             rounds=asked["rounds"],
-            only=parts_of(asked["only"]),
+            only=only,
             stopped=lambda: complain(ENDED_EARLY),
         )
-    except (TypeError, ValueError, NoPlotError, ScenarioError) as error:
+    except ScenarioError as error:
         raise Refusal(WRONG_ARGUMENT, str(error)) from error
-    if asked["json"] is not None:
-        asked["json"].write_text(as_text(document), encoding="utf-8")
+    # First: it took long, and the files may go wrong.
     emit(table(document) + "\n")
-    if asked["plot"] is not None:
-        for path in plot(document, asked["plot"]):
-            emit(f"drawn: {path}\n")
+    keep(document, asked["json"], asked["plot"])
     reports = (report for each in document["samples"].values() for report in each)
     return CRASHED if any("error" in report for report in reports) else ENDED
 
 
-def parts_of(only: str | None) -> list[str] | None:
+def keep(document: Mapping[str, Any], json_file: Path | None, picture: Path | None) -> None:
+    """Write the files that were asked for.
+
+    Raises:
+        Refusal: one cannot be written, or nothing was measured that can be drawn.
+    """
+    if json_file is not None:
+        with writing(json_file):
+            json_file.write_text(as_text(document), encoding="utf-8")
+    if picture is None:
+        return
+    try:
+        with writing(picture):
+            drawn = plot(document, picture)
+    except NoPlotError as error:
+        raise Refusal(CRASHED, f"--plot: {error}") from error
+    for path in drawn:
+        emit(f"drawn: {path}\n")
+
+
+def check_rounds(rounds: int | None) -> None:
+    """Refuse a number of rounds that is none.
+
+    Raises:
+        ValueError: it is below 1 or above 1,000.
+    """
+    if rounds is not None and not 1 <= rounds <= 1_000:
+        raise ValueError(f"rounds is {rounds}: give a number from 1 to 1,000")
+
+
+def check_json(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is measured.
+
+    Raises:
+        ValueError: it is a folder, or in none.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"--json: there is no folder {str(path.parent)!r}")
+    if path.is_dir():
+        raise ValueError(f"--json: {str(path)!r} is a folder: give a file in it")
+
+
+def parts_of(only: str | None, scenario: str | None = None) -> list[str] | None:
     """Return the parts that were named.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: there is no such part, or a scenario is measured instead of parts.
     """
     if only is None:
         return None
+    if scenario is not None:
+        raise ValueError("a scenario takes the place of all parts: leave out --only")
     known = [group.name for group in SUBJECT.groups]
     named = [name.strip() for name in only.split(",")]
     unknown = [name for name in named if name not in known]
@@ -312,6 +361,8 @@ def main() -> int:
     names = PrioritySettings.help()
     try:
         settings = PrioritySettings(**{name: getattr(arguments, name) for name in names})
+        only = parts_of(arguments.only, arguments.scenario)
+        check_rounds(arguments.rounds)
     except (TypeError, ValueError) as error:
         made.error(str(error))
     if arguments.show:
@@ -325,9 +376,9 @@ def main() -> int:
                 yes=arguments.yes,
                 quick=arguments.quick,
                 rounds=arguments.rounds,
-                only=parts_of(arguments.only),
+                only=only,
             )
-        except (Refusal, ScenarioError, ValueError) as error:
+        except (Refusal, ScenarioError) as error:
             made.error(str(error))
     if arguments.json:
         arguments.json.write_text(as_text(document), encoding="utf-8")

@@ -108,7 +108,7 @@ def fixed_groups() -> Iterator[Group]:
         quick_rounds=1,
         runs=[
             Run(f"cancel {side}", side, "cancel", {"backlog": 200, **BOXES.get(side, {})})
-            for side in ("ours", "one", "pipecat")
+            for side in ("ours", "two", "one", "pipecat")
         ],
     )
     yield Group(

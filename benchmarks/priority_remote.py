@@ -111,7 +111,8 @@ class Near(Worker):
 @contextmanager
 def far_process(settings: PrioritySettings) -> Iterator[Any]:
     """Run the far process; killed at the end."""
-    command = [sys.executable, "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
+    # Not what lies in the current directory, whatever it is called.
+    command = [sys.executable, "-P", "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield process

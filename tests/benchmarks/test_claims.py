@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.claims import Claim, Figure, aligned, judge, lines_of
+from benchmarks.claims import Claim, Figure, Samples, aligned, judge, lines_of
 from benchmarks.stats import in_us
 from tests.benchmarks.records import reports
 
@@ -49,6 +49,14 @@ def test_a_process_that_failed() -> None:
     samples = {"mine": reports(1e-6), "theirs": [{"error": "killed"}]}
     claim = Claim("a line", MINE, in_us, "faster", 2, other=THEIRS)
     assert judge(claim, samples, TITLES).verdict == "FAIL"
+
+
+@pytest.mark.parametrize(("bound", "verdict"), [(None, "skip"), (2, "FAIL")])
+def test_a_process_with_nothing_to_tell(bound: float | None, verdict: str) -> None:
+    """A figure that a process does not have fails what must hold, and nothing else."""
+    samples: Samples = {"mine": reports(1e-6), "theirs": [{"figures": {}}]}
+    line = judge(Claim("a line", MINE, in_us, "faster", bound, other=THEIRS), samples, TITLES)
+    assert (line.verdict, line.ours, line.other) == (verdict, "1 us", "-")
 
 
 def test_what_was_not_asked_for() -> None:

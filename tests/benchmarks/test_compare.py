@@ -80,3 +80,11 @@ def test_doubts() -> None:
     slow = record({"send": [{"figures": {"message": 1}, "spin": [0.01, 0.01]}]}, quick=True)
     assert len(doubts(old, slow)) == 2
     assert len(doubts(old, {**new, "machine": {**MACHINE, "cores": 64}})) == 1
+
+
+def test_doubts_about_what_was_measured() -> None:
+    """Other knobs and runs that failed since are told, as no figure shows them."""
+    old, new = record({"send": reports(1)}), record({"send": [{"error": "killed"}]})
+    assert doubts(old, new) == ["not compared, because it failed after: send"]
+    (doubt,) = doubts(old, {**old, "settings": {"backlog": 0}})
+    assert "different settings" in doubt

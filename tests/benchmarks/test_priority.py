@@ -26,10 +26,12 @@ from benchmarks import (
 )
 from benchmarks.latency import pack
 from benchmarks.limits import synchronous
+from benchmarks.peers.environments import PYKKA
 from benchmarks.plots import NoPlotError
 from benchmarks.priority_scenario import load_scenario
 from trioworkers._cli.exits import Refusal
 from trioworkers.bench import PrioritySettings, ScenarioError
+from trioworkers.bench._recorder import Lane, Recording
 
 SHORT = PrioritySettings(backlog=100, probes=20, interval=0.0005, producers=2, patience=5)
 
@@ -193,6 +195,38 @@ def test_every_knob(knobs: dict[str, Any]) -> None:
     report = load("ours", attrs.evolve(SHORT, **knobs))
     assert report["figures"]["unhandled"] == 0
     assert report["figures"]["system_p50"] > 0
+
+
+def test_another_package_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a proxy, too, what lies in the current directory is not what is measured."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('another one')")
+    monkeypatch.setenv("PYTHONPATH", str(Path(priority.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    assert load("ours", attrs.evolve(SHORT, link="proxy"))["figures"]["system_p50"] > 0
+
+
+def test_very_many_are_all_counted() -> None:
+    """Where every so manieth latency is kept, what is told is of all messages."""
+    recording = Recording(data=Lane(10))
+    for number in range(1, 1_000):
+        recording.data.add(50.0 if number == 501 else 0.001)
+    samples = {"load ours": [{"figures": priority_ours.tell(recording)}]}
+    lane = priority_table.lane_of(priority_table.complete(samples), "load ours", "data")
+    assert lane.count == 999
+    assert lane.maximum == pytest.approx(50, rel=0.01)
+
+
+def test_no_rate() -> None:
+    """A side whose data handlers hang has no rate, and the table shows the rest."""
+    samples = full_samples()
+    for key in ("load ours", "load two"):
+        hung = load_report([0.001], [0.01])
+        hung["figures"]["throughput"] = 0.0
+        samples[key] = [hung]
+    document = document_of(samples)
+    assert "load: system latency, p50" in priority.table(document)
+    assert not priority.fails(document)
 
 
 def test_what_one_channel_cannot() -> None:
@@ -404,7 +438,10 @@ def test_the_command_has_every_knob() -> None:
         ({"only": "load,x"}, "there is no part 'x': give some of load,flood"),
         ({"plot": Path("a.txt")}, "a plot is a"),
         ({"json": Path("no_such_folder/a.json")}, "there is no folder 'no_such_folder'"),
+        ({"json": Path()}, "'.' is a folder: give a file in it"),
+        ({"rounds": 0}, "rounds is 0: give a number from 1 to 1,000"),
         ({"scenario": "nothing"}, "'nothing' names no scenario"),
+        ({"scenario": "a:b", "only": "load"}, "leave out --only"),
     ],
 )
 def test_the_command_refuses(given: dict[str, Any], text: str) -> None:
@@ -419,6 +456,29 @@ def test_peers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(Refusal, match=r"say --yes to let it be installed, or leave out --peers"):
         priority.command(peers=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script")
+def test_peers_that_cannot_be_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A failed installation is told in a sentence."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    PYKKA.python.parent.mkdir(parents=True)
+    PYKKA.python.write_text('#!/bin/sh\ntest "$*" = "-m pip --version"\n')
+    PYKKA.python.chmod(0o755)
+    with pytest.raises(Refusal, match=r"pykka==.* could not be installed: see above"):
+        priority.command(peers=True, yes=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that cannot be written is named, and what was measured is shown all the same."""
+    with pytest.raises(Refusal, match="cannot write '/dev/full': No space left"):
+        priority.keep(document_of(full_samples()), Path("/dev/full"), None)
+    knobs = {"backlog": 10, "probes": 10, "producers": 1, "link": "proxy"}
+    with pytest.raises(Refusal, match="cannot write"):
+        priority.command(only="load", rounds=1, json=Path("/dev/full"), **knobs)
+    assert "beyond a proxy" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("fonts")

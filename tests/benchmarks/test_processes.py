@@ -80,6 +80,24 @@ def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     assert [step.number for step in steps] == [1, 2, 4]
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ("", "no message"),
+        ("Traceback\n  a line\nLookupError: lost\n\n", "LookupError: lost"),
+        ("sorry", "sorry"),
+        (
+            "  + Exception Group Traceback\n  | ExceptionGroup: (1)\n  +-+---- 1 ----\n"
+            "    | ValueError: boom\n    | in worker runner/w\n    +-----------\n",
+            "ValueError: boom",
+        ),
+    ],
+)
+def test_what_a_process_said_last(errors: str, said: str) -> None:
+    """Of a traceback the line with the exception is told, also of a group of them."""
+    assert harness.last_words(errors) == said
+
+
 def test_an_interrupted_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a Ctrl-C the samples hold the complete rounds only."""
 

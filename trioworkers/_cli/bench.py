@@ -240,15 +240,14 @@ def _progress() -> Generator[Callable[[Any], None]]:
 
 def _keep(package: str, subject: Any, record: Mapping[str, Any], options: Options) -> None:
     """Write the files that were asked for."""
-    plots = _module(package, "plots")
+    plots, command = _module(package, "plots"), _module(package, "command")
     try:
         if options.json is not None:
-            text = _module(package, "command").as_text(record)
-            options.json.write_text(text, encoding="utf-8")
+            with command.writing(options.json):
+                options.json.write_text(command.as_text(record), encoding="utf-8")
         if options.plot is not None:
-            plots.draw_subject(subject, record, options.plot)
-    except OSError as error:
-        raise Refusal(CRASHED, f"cannot write {error.filename!r}: {error.strerror}") from error
+            with command.writing(options.plot):
+                plots.draw_subject(subject, record, options.plot)
     except plots.NoPlotError as error:
         raise Refusal(CRASHED, f"--plot: {error}") from error
 
