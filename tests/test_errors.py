@@ -135,9 +135,10 @@ SAMPLES: list[tuple[Exception, str, dict[str, Any]]] = [
         {"size": 10, "limit": 5},
     ),
     (
-        ReplayGapError(3, 7),
-        "messages 3 to 7 are lost: the replay buffer was too small",
-        {"first": 3, "last": 7},
+        ReplayGapError("acme", 7),
+        "7 messages to 'acme' may be lost: its side has forgotten the session that they belong "
+        "to; each is a dead letter or a failed job",
+        {"worker": "acme", "lost": 7},
     ),
 ]
 

@@ -55,7 +55,7 @@ FIELDS: dict[type, dict[str, Any]] = {
         **dict.fromkeys(
             (
                 *("data_depth", "system_depth", "waiting_senders", "inbox_depth"),
-                *("sent", "received"),
+                *("sent", "received", "resumed", "sent_again"),
             ),
             0,
         ),
