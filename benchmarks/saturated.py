@@ -1,6 +1,6 @@
 """How long a cancel and a system message take to a far worker over a link that is full.
 
-    python -m benchmarks.saturated                     # three minutes
+    python -m benchmarks.saturated                     # four minutes
     python -m benchmarks.saturated --quick
     python -m benchmarks.saturated --json saturated.json
     python -m benchmarks.saturated --show saturated.json
@@ -20,7 +20,7 @@ processes read the same monotonic clock.
 - behind a relay, the 2 ms of its line that it holds at a time.
 
 It is compared percentile for percentile: the 99th of the latencies with the window and the 99th of
-the passes.
+the passes.  Of a hundred or less the 99th is the largest, as at 200 kB/s and in Pipecat's format.
 
 - *Loopback*: nothing is between the processes.  The rate is what they can do.
 - *2 MB/s* and *200 kB/s*: a relay in a third process forwards so much, both ways.
@@ -47,9 +47,9 @@ from .subjects import Subject
 
 LINES: dict[str, dict[str, int | str]] = {
     "loopback": {"rate": 0, "probes": 200, "settle": 500, "interval": 10},
-    "2 MB/s": {"rate": 2_000_000, "probes": 50, "settle": 1_000, "interval": 60},
+    "2 MB/s": {"rate": 2_000_000, "probes": 120, "settle": 1_000, "interval": 50},
     "2 MB/s, default buffers": {
-        "rate": 2_000_000, "probes": 50, "settle": 4_000, "interval": 60, "buffers": "default",
+        "rate": 2_000_000, "probes": 120, "settle": 4_000, "interval": 50, "buffers": "default",
     },
     "200 kB/s": {"rate": 200_000, "probes": 20, "settle": 2_000, "interval": 400},
 }  # fmt: skip
@@ -66,6 +66,8 @@ def in_rate(seconds: float) -> str:
 def group(line: str) -> Group:
     """Return both dialects over one line."""
     given = LINES[line]
+    # Nothing is claimed of it, so the largest of a few will do.
+    other = {**given, "dialect": "pipecat", "probes": 20}
     fewer = {"probes": 5}
     return Group(
         line,
@@ -73,7 +75,7 @@ def group(line: str) -> Group:
         quick_rounds=1,
         runs=(
             Run(f"{line} native", "ours", "saturated", given, fewer),
-            Run(f"{line} pipecat", "pipecat", "saturated", {**given, "dialect": "pipecat"}, fewer),
+            Run(f"{line} pipecat", "pipecat", "saturated", other, fewer),
         ),
     )
 
