@@ -146,6 +146,8 @@ class Meter:
         now = time.perf_counter()
         waited = [now - due for due in dues]
         self.system.extend(waited)
+        # When each was sent is not known; without them, who handles little would look quick.
+        self.sent.extend(waited)
         return len(waited)
 
     def note_depth(self, data: int, system: int) -> bool:

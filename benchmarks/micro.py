@@ -1,7 +1,7 @@
 """What single steps cost: making a message, putting it on a wire, giving way.
 
     python -m benchmarks.micro
-    python -m benchmarks.micro --json FILE --plot FILE.svg
+    python -m benchmarks.micro --json FILE
 
 Steps of a few hundred nanoseconds, for which a loop in one process is not good enough: pyperf finds
 out how often to repeat each, warms up, and takes values in several processes, because where a

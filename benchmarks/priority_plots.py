@@ -190,7 +190,7 @@ def draw_cancel(document: Mapping[str, Any]) -> Any:
         after = sum(begun > 0 for begun, _ in spans)
         ax.set_yticks([0, 1], ["data", "system"])
         ax.set(ylim=(-0.6, 1.6), xlim=(-37, 100))
-        text = f"{after} data handlers begun after it" if after else "no data handler after it"
+        text = after_it(after)
         ax.set_title(f"{NAMES[side]}{CANCELS.get(side, '')}: {text}", loc="left", fontsize=10.5)
         ax.grid(axis="y", visible=False)
     axes[-1][0].set_xlabel("milliseconds from the cancel (red line)")
@@ -199,6 +199,12 @@ def draw_cancel(document: Mapping[str, Any]) -> Any:
         x=0.01, ha="left", fontsize=12,
     )  # fmt: skip
     return figure
+
+
+def after_it(count: int) -> str:
+    """Say how many data handlers began after a cancel."""
+    handlers = "data handler" if count == 1 else "data handlers"
+    return f"{count or 'no'} {handlers} begun after it"
 
 
 def read_events(text: str) -> tuple[list[tuple[float, float]], list[float]]:

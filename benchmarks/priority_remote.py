@@ -130,7 +130,8 @@ async def remote(settings: PrioritySettings) -> dict[str, Any]:
     if late:
         now = time.perf_counter()
         told["unhandled"] = len(late)
-        told["system"] = " ".join([told["system"], pack(now - due for due in late)])
+        waited = pack(now - due for due in late)
+        told |= {lane: f"{told[lane]} {waited}" for lane in ("system", "sent")}
     return told
 
 

@@ -2,7 +2,8 @@
 
 Runs in Pipecat's own environment (see `environments.py`).  Its lanes have no bound and no policy, and its
 system handlers never interrupt: those settings do not apply.  `bus.send` does not yield, so the producers do, each
-64 messages, as ours do; without that, nothing else would ever run.
+64 messages, as ours do; without that, nothing else would ever run.  And they stop for a moment whenever more
+than `backlog` messages, or 256, are queued, in Pipecat's favour, as in Pykka's.
 """
 
 # ruff: noqa: ASYNC110 - what is polled here is outside timed code
@@ -26,6 +27,7 @@ from .. import side
 from ..latency import INTO_BACKLOG, LOOK_EVERY, Meter, Share, due_times, pack, spin
 from .pipecat_side import running, synchronous
 
+LEAST = 256
 TURN = 64
 WARM_UP = 2_000
 
@@ -100,6 +102,7 @@ async def work(settings: dict[str, Any]) -> None:
 async def produce(bus: Any, target: Target) -> None:
     """Send for ever."""
     is_system = Share(target.settings["system_share"])
+    most = max(LEAST, target.settings["backlog"])
     while True:
         for _ in range(TURN):
             now = time.perf_counter()
@@ -110,6 +113,8 @@ async def produce(bus: Any, target: Target) -> None:
                 target.queued += 1
                 await bus.send(Chunk(source="producer", target="target", sent=now))
         await asyncio.sleep(0)
+        while target.queued > most:
+            await asyncio.sleep(0)
 
 
 async def probe(bus: Any, target: Target) -> int:

@@ -183,6 +183,7 @@ async def test_probes_given_up_count_as_long_as_they_waited() -> None:
         recorder.give_up()
         assert recorder.recording.unhandled == 1
         assert recorder.recording.system.longest > 3
+        assert recorder.recording.sent.longest > 3
 
 
 async def test_a_restart_is_watched_as_well() -> None:

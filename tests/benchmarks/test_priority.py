@@ -360,6 +360,14 @@ def test_nothing_measured() -> None:
         priority.plot(document, Path("nothing.svg"))
 
 
+def test_what_stands_over_a_cancel() -> None:
+    """One handler is one handler."""
+    said = [priority_plots.after_it(count) for count in range(3)]
+    assert [text.partition(" begun")[0] for text in said] == [
+        "no data handlers", "1 data handler", "2 data handlers",
+    ]  # fmt: skip
+
+
 @pytest.mark.usefixtures("fonts")
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_pictures(tmp_path: Path, suffix: str) -> None:

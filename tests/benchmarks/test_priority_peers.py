@@ -39,6 +39,15 @@ def test_a_load(name: str, knobs: dict[str, Any]) -> None:
 
 
 @PEERS
+def test_a_flood_stops_at_its_backlog(name: str) -> None:
+    """A peer without bounds is not flooded with more than a mailbox of ours would hold."""
+    settings = attrs.evolve(SHORT, backlog=0, producers=8, probes=200)
+    report = report_of(name, "load", as_parameters(settings, name))
+    depths = [int(item.split(":")[1]) for item in report["recorded"]["depths"].split()]
+    assert max(depths) <= 256 + 8 * 64
+
+
+@PEERS
 def test_a_backlog(name: str) -> None:
     """A peer handles the system message that is due behind a backlog."""
     figures = report_of(name, "backlog", {"backlog": 100, "repetitions": 2})["figures"]

@@ -263,6 +263,8 @@ class Recorder(Instrument):
         for number, due in self.awaited.items():
             self.recording.unhandled += 1
             self.recording.system.add(now - due)
+            # Not left out here either: who handles little would look quick.
+            self.recording.sent.add(now - due)
             self.bus.due.pop(number, None)
             self.bus.stamps.pop(number, None)
         self.awaited.clear()
