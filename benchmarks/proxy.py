@@ -49,7 +49,7 @@ LIMITS = Side("bare", f"{__package__}.limits_proxy")
 TITLES = {"ours": "ours", "limits": "bare", "pipecat": "Pipecat"}
 
 SIZES = {"small": "small", "text": "64 KiB of text", "rows": "64 KiB of dicts"}
-ROUNDS = 5
+ROUNDS = {"small": 5, "text": 4, "rows": 4}
 
 
 def in_rate(seconds: float) -> str:
@@ -76,7 +76,7 @@ def group(case: str, body: str, count: int, quick: int) -> Group:
             Run(f"{key} packed", "limits", "packed", given, fewer),
             Run(f"{key} local", "ours", "local", given, fewer),
         ]
-    return Group(key, rounds=ROUNDS, runs=runs)
+    return Group(key, rounds=ROUNDS[body], runs=runs)
 
 
 GROUPS = (
