@@ -339,7 +339,7 @@ async def housed(
     settings = {**LASTING, "serializer": serializer(), **(server or {})}
     async with guarded(), open_runner(far) as there, trio.open_nursery() as nursery:
         house = House(there, network, settings, make=make)
-        nursery.start_soon(house.serve)
+        nursery.start_soon(house.serve)  # noqa: ASYNC113
         settings = {**LASTING, "serializer": serializer(), "dialect": "native", "reconnect": LATER}
         connect = partial(kind, network, **{**settings, **(client or {})})
         if restart is not None:

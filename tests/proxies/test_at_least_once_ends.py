@@ -28,7 +28,7 @@ from trioworkers.proxies import _deliveries, _outbox, continue_session
 from trioworkers.proxies._memory import _Wire, memory_transports
 from trioworkers.proxies._native import SUBPROTOCOL
 from trioworkers.proxies._proxy import CREDIT
-from trioworkers.proxies._transport import LinkClosed
+from trioworkers.proxies._transport import LinkClosed, Transport
 from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind
 from trioworkers.wire.hello import Hello, LinkLimits, Place
@@ -144,6 +144,41 @@ async def test_a_forgotten_session_takes_no_credit_along(autojump_clock: Any) ->
         for n in range(100, 120):
             await far.send(Told(target="acme", n=n))
         await until(lambda: near.seen[-20:] == list(range(100, 120)))
+
+
+async def test_a_first_hello_that_is_lost(autojump_clock: Any) -> None:
+    """S-PROXY-8: what waits for a server that has not heard the client's first hello is not lost."""
+
+    class Lossy(Network):
+        dialed = 0
+
+        async def dial(self, subprotocols: tuple[str, ...] = ()) -> Transport:
+            end = await super().dial(subprotocols)
+            self.dialed += 1
+            if self.dialed == 1:
+
+                async def lose(message: object) -> None:
+                    del message
+
+                end._put = lose  # type: ignore[attr-defined]
+            return end
+
+    network = Lossy()
+    async with housed(Worker("acme"), Server("assistant"), network=network) as (side, house):
+        acme, outcomes = side.worker("acme"), list[Any]()
+
+        async def ask() -> None:
+            outcomes.append(await acme.ask("assistant", "echo", {"n": 1}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await until(lambda: side.proxy.connected)
+            await acme.send(Told(target="assistant", n=1))
+            await trio.sleep(0.1)
+            cut(house.made[0]._transport)
+        assert outcomes == [{"n": 1}]
+        assert network.dialed == 2
+        assert side.letters.take() == []
 
 
 @pytest.mark.parametrize("lasting", ["client", "server"])
@@ -408,7 +443,7 @@ async def test_who_says_no_hello_keeps_nobody_waiting(autojump_clock: Any) -> No
             nonlocal websocket
             websocket = await continue_session(silent.server)
 
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
             nursery.start_soon(find)
         assert websocket is silent.server
         assert trio.current_time() - began == 10

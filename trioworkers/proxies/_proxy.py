@@ -292,18 +292,20 @@ class WebSocketProxy(Worker):
         if self._keeping:
             # Before the peer has answered: if that is lost, it finds by our name what it has begun.
             self._epoch = epoch
+        answered = epoch.answered
         opened = await dialect.open(room)
         if self._keeping and epoch.meeting is None:
             self._warn_of_loss()
-        if opened.resumed and portal.linked:
-            # From now on, and not only when the hook has agreed: it is this connection that has
+        if portal.linked and (opened.resumed or not answered):
+            # A peer that has never answered has perhaps not heard our hello, and nothing has left
+            # for it.  From now on, and not only when the hook has agreed: it is this connection that has
             # to tell what happens meanwhile.
             portal.resume(dialect)
         elif portal.linked:
             try:
                 self._forgotten(opened.lost)
             except ReplayGapError as error:
-                await self._part(room, dialect, str(error))
+                await self._part(room, dialect, str(error))  # noqa: ASYNC120 - bounded
                 raise
         return dialect
 
