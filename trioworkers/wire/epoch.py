@@ -183,6 +183,8 @@ class Epoch:
         # How many connections there were, and over which this side met the other.
         self.connections: int = 0
         self.meeting: str | None = None
+        # Whether the other side has said anything since then: before it nothing could leave.
+        self.answered: bool = False
         self.sent: tuple[Sent, ...] = tuple(Sent() for _ in Lane)
         self.had: tuple[Had, ...] = tuple(Had() for _ in Lane)
         # Cancels that the other side has not confirmed.  No more than there were open jobs, and a
@@ -225,6 +227,7 @@ class Epoch:
 
         That is what nobody can say any more of whether it has arrived.
         """
+        self.answered = False
         for lane in Lane:
             self.had[lane].begin(sent.of(lane))
         self.cancels_had = sent.cancels

@@ -240,6 +240,8 @@ class Session:
                 if following is None:
                     raise RemoteWireError(f"{kind.name} from a side that is {self.theirs.name}")
                 self.theirs = following
+                if kind is not Kind.HELLO:
+                    self._epoch.answered = True
                 _RECEIVERS[kind](self, content, events)
             if self._epoch.early:
                 events.extend(self._epoch.due([]))
