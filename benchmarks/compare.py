@@ -148,6 +148,16 @@ def costs(reports: Any) -> Iterator[tuple[str, list[float]]]:
                 yield field, positive
 
 
+def failed_since(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the runs that were measured before, and failed after."""
+    return [
+        key
+        for key, reports in after["samples"].items()
+        if any("error" in report for report in reports)
+        and any("figures" in report for report in before["samples"].get(key, ()))
+    ]
+
+
 def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Say why the two may not be comparable."""
     said: list[str] = []
@@ -164,12 +174,7 @@ def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         for name in ("settings", "scenario")
         if before.get(name) != after.get(name)
     )
-    failed = [
-        key
-        for key, reports in after["samples"].items()
-        if any("error" in report for report in reports)
-    ]
-    if failed:
+    if failed := failed_since(before, after):
         said.append(f"not compared, because it failed after: {', '.join(failed)}")
     if before.get("quick") or after.get("quick"):
         said.append("measured with --quick: too few rounds for a figure")

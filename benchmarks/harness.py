@@ -193,7 +193,10 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
         last = last_words(errors)
         print(f"{side.name} {case} {parameters} failed:\n{errors}", file=sys.stderr)
         return {"error": last}
-    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    try:
+        report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    except (IndexError, ValueError):
+        return {"error": "it did not print its figures last"}
     return report
 
 

@@ -80,6 +80,13 @@ def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     assert [step.number for step in steps] == [1, 2, 4]
 
 
+@pytest.mark.parametrize("module", ["keyword", "this"])
+def test_a_process_that_does_not_tell(module: str) -> None:
+    """A process that ends well without its figures, or says something else last, is an error."""
+    found = run_once(Side("mute", module), "a", {})
+    assert found == {"error": "it did not print its figures last"}
+
+
 @pytest.mark.parametrize(
     ("errors", "said"),
     [

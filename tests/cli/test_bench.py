@@ -118,6 +118,17 @@ def test_what_is_worse(tmp_path: Path) -> None:
     assert run("bench", "compare", str(after), str(before)).returncode == 0
 
 
+def test_what_fails_now(tmp_path: Path) -> None:
+    """A run that was measured before and fails now is exit code 1, and is named."""
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    before.write_text(json.dumps(record({"send": reports(1.0), "ask": reports(1.0)})))
+    after.write_text(json.dumps(record({"send": reports(1.0), "ask": [{"error": "killed"}]})))
+    done = run("bench", "compare", str(before), str(after))
+    assert done.returncode == 1
+    assert "not compared, because it failed after: ask" in done.stderr
+    assert run("bench", "compare", str(after), str(before)).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -267,7 +267,7 @@ def _comparison(package: str) -> Callable[..., int]:
             float, Parameter(validator=Number(gte=0, lte=100))
         ] = compare.TOLERANCE,
     ) -> int:
-        """Compare two files that --json has written: exits with 1 if a figure of ours is worse.
+        """Compare two files that --json has written: exits with 1 if a figure of ours is worse, or a run fails now.
 
         Args:
             before: The file of the older measurement.
@@ -281,7 +281,8 @@ def _comparison(package: str) -> Callable[..., int]:
         for doubt in compare.doubts(*records):
             complain(doubt)
         _show_table(package, compare.HEAD, [difference.row for difference in found], column=3)
-        return CRASHED if any(each.verdict == "worse" for each in found) else ENDED
+        worse = any(each.verdict == "worse" for each in found)
+        return CRASHED if worse or compare.failed_since(*records) else ENDED
 
     return command
 
