@@ -8,7 +8,9 @@ from tests.wire.sides import Parcel, Side, pair, reconnect, settle
 from trioworkers.errors import RemoteWireError
 from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind, Lane
+from trioworkers.wire.epoch import Cancelled
 from trioworkers.wire.flow import Arrived
+from trioworkers.wire.hello import LinkLimits
 from trioworkers.wire.session import Broken, Closed, Opened
 
 
@@ -137,3 +139,46 @@ def test_no_look_is_asked_for_in_the_same_instant() -> None:
             while True:
                 now, again = again, left.session.check(again)
                 assert again > now
+
+
+def allowed(messages: int, size: int) -> bytes:
+    """Return a frame of credit for the data lane."""
+    nothing = chunks.LaneCredit(0, 0, 0)
+    return chunks.write_credit(
+        chunks.Credit((chunks.LaneCredit(messages, size, 0), nothing, nothing), 0)
+    )
+
+
+def test_what_is_to_leave_again_waits_for_credit() -> None:
+    """S-PROXY-8: over the next connection too nothing leaves without credit, or is said to be due."""
+    left, right = pair(keeping=True)
+    left.put(Lane.DATA, b"again")
+    left.session.next_frame(left.lanes, 0)
+    reconnect(left, right)
+    left.say(right)
+    right.say(left)
+    left.hear()
+    left.session.next_frame(left.lanes, 0)
+    assert not left.session.due, "no bytes"
+    left.coming.append(allowed(0, 100))
+    left.hear()
+    assert not left.session.due, "no message"
+    left.coming.append(allowed(1, 100))
+    left.hear()
+    assert left.session.due
+
+
+@pytest.mark.parametrize("urgent", ["system message", "cancel"])
+def test_little_leaves_behind_what_is_urgent(urgent: str) -> None:
+    """S-PROXY-6: a frame is taken as a whole, so one with something urgent in it is short."""
+    left, right = pair(limits=LinkLimits(window=2**16))
+    for _ in range(50):
+        left.put(Lane.DATA, bytes(500))
+    if urgent == "cancel":
+        left.session.cancel(Cancelled("job", None, "left"))
+    else:
+        left.put(Lane.SYSTEM, b"now")
+    assert len(left.say(right)) < 2**16 // 64 + 200
+    assert 2**16 // 8 < len(left.say(right)) < 2**16 // 4 + 200
+    settle(left, right, taking=True)
+    assert len(right.arrived[Lane.DATA]) == 50

@@ -258,12 +258,18 @@ class Epoch:
         self.confirm_cancels(had.cancels, self.cancels_sent)
         self.meeting = meeting
 
-    def due(self, new: list[Cancelled]) -> list[Cancelled]:
-        """Take cancels; return those whose requests have come, with those that waited for that."""
+    def take_cancels(self, new: list[Cancelled]) -> list[Cancelled]:
+        """Take cancels; return those whose requests have come.  The others wait for that."""
         arrived = self.had[Lane.DATA].arrived
-        known = [*self.early, *new]
-        self.early = [each for each in known if each.after > arrived]
-        return [each for each in known if each.after <= arrived]
+        self.cancels_had += len(new)
+        self.early += [each for each in new if each.after > arrived]
+        return [each for each in new if each.after <= arrived]
+
+    def due(self) -> list[Cancelled]:
+        """Return the cancels that have waited for their requests, which have come now."""
+        arrived, early = self.had[Lane.DATA].arrived, self.early
+        self.early = [each for each in early if each.after > arrived]
+        return [each for each in early if each.after <= arrived]
 
     def confirm_cancels(self, taken: int, told: int) -> None:
         """Take note that the other side has had so many cancels.

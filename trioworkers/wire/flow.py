@@ -296,8 +296,6 @@ class Outgoing:
     @property
     def due(self) -> bool:
         """Whether something may leave that waits in no queue: it has begun, or was sent before."""
-        if self._abandoned is not None:
-            return True
         if not self.has_begun or self._bytes >= self._credit.bytes:
             return False
         if self._rest is not None:

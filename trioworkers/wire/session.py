@@ -228,6 +228,7 @@ class Session:
         self._pinged = False
         self._stirred = True
         events: list[Event] = []
+        broken: list[Event] = []
         try:
             if self._is_over:
                 raise RemoteWireError("another connection has taken the place of this one")
@@ -243,12 +244,11 @@ class Session:
                 if kind is not Kind.HELLO:
                     self._epoch.answered = True
                 _RECEIVERS[kind](self, content, events)
-            if self._epoch.early:
-                events.extend(self._epoch.due([]))
         except RemoteWireError as error:
             self.theirs = Speaker.GONE
-            events.append(Broken(str(error)))
-        return events
+            broken.append(Broken(str(error)))
+        # Once for a frame: they may be many, and so may its chunks.
+        return events + (self._epoch.due() if self._epoch.early else []) + broken
 
     def taken(self, lane: Lane) -> None:
         """Take note that the oldest message of a lane was delivered."""
@@ -301,8 +301,7 @@ class Session:
         if not 1 <= first <= had + 1:
             raise RemoteWireError(f"cancel {first} after {had}")
         new = cancels[had + 1 - first :]
-        self._epoch.cancels_had += len(new)
-        events.extend(self._epoch.due(new))
+        events.extend(self._epoch.take_cancels(new))
         if len(self._epoch.early) > self._limits.messages:
             raise RemoteWireError(f"{len(self._epoch.early)} cancels of jobs not asked for")
 
@@ -374,8 +373,9 @@ class Session:
         if self.ours is Speaker.SILENT:
             said.append(self._hello())
         if self.is_open:
+            hurry = self._cancels_told < self._epoch.cancels_sent
             self._say_what_is_due(said, now)
-            self._let_messages_leave(said, lanes, now)
+            self._let_messages_leave(said, lanes, now, hurry=hurry)
         if self._farewell is not None and self._is_done(lanes):
             said.append(self._goodbye(*self._farewell))
         return b"".join(said)
@@ -462,13 +462,18 @@ class Session:
         self._stirred = data.credit_is_due or system.credit_is_due or reply.credit_is_due
         return self._stirred
 
-    def _let_messages_leave(self, said: list[bytes], lanes: Lanes[Any], now: float) -> None:
+    def _let_messages_leave(
+        self, said: list[bytes], lanes: Lanes[Any], now: float, *, hurry: bool
+    ) -> None:
         frame = Frame(self._window // 4, MESSAGES, now, said)
-        joined = [
-            lane
-            for lane in _ORDER[self._first]
-            if not self._out[lane].is_empty(lanes) and self._out[lane].fill(frame, lanes)
-        ]
+        joined: list[Lane] = []
+        for lane in _ORDER[self._first]:
+            if hurry and lane is not Lane.SYSTEM:
+                # The frame is taken as a whole: what is behind it would delay what is urgent.
+                frame.room = min(frame.room, self._window // 64)
+            if not self._out[lane].is_empty(lanes) and self._out[lane].fill(frame, lanes):
+                joined.append(lane)
+                hurry = hurry or lane is Lane.SYSTEM
         if self._first in joined:
             self._first = Lane.REPLY if self._first is Lane.DATA else Lane.DATA
 
