@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import platform
 import statistics
@@ -83,6 +84,6 @@ def percentiles(seconds: Sequence[float]) -> Figures:
     ordered = sorted(seconds)
     return {
         "p50": statistics.median(ordered),
-        "p99": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+        "p99": ordered[math.ceil(len(ordered) * 0.99) - 1],
         "max": ordered[-1],
     }

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import proxy
 from benchmarks.harness import run_once
 from benchmarks.limits_proxy import LENGTH, unpacked
+from benchmarks.side import percentiles
 
 RUNS = {run.key: run for group in proxy.GROUPS for run in group.runs}
 
@@ -54,3 +55,10 @@ def test_every_way_of_sending_measures(key: str) -> None:
     report = run_once(sides[run.side], run.case, {**run.parameters, "count": 50})
     assert "error" not in report
     assert report["figures"]["message"] > 0
+
+
+def test_the_99th_percentile_is_not_the_maximum() -> None:
+    """Of a hundred times one is above the 99th percentile."""
+    found = percentiles([float(n) for n in range(1, 101)])
+    assert (found["p50"], found["p99"], found["max"]) == (50.5, 99.0, 100.0)
+    assert percentiles([3.0]) == {"p50": 3.0, "p99": 3.0, "max": 3.0}
