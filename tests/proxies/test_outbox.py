@@ -352,3 +352,34 @@ async def test_who_enters_while_others_leave_does_not_leave_before_them(
         assert writing.sent == [1]
         assert await writing.taken() == [[2]]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_message_that_is_alone_passes_the_lanes(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S-PROXY-5: if nothing waits, one message leaves as it is; when it may not, as the others do."""
+    outbox, alone = owner.outbox, list[int]()
+    writing = Writing(outbox, monkeypatch)
+    answer: list[bool | None] = [True, False, None]
+
+    def leave_alone(packed: Packed) -> bool | None:
+        if (whole := answer.pop(0)) is not None:
+            alone.append(packed.item.n)
+        return whole
+
+    outbox.shortcut(writing.leave_now, leave_alone)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.run)
+        await writing.taken()
+        writing.now = 1.0
+        outbox.put(Data(n=1), 0.0)
+        assert (alone, outbox.depths(), await writing.taken()) == ([1], (0, 0), [])
+        outbox.put(Data(n=2), 0.0)
+        assert (alone, await writing.taken()) == ([1], [[2]]), "too soon after the last one"
+        writing.now = 2.0
+        outbox.put(Data(n=3), 0.0)
+        assert (alone, await writing.taken()) == ([1, 3], [[]]), "to finish what has begun"
+        writing.now = 3.0
+        outbox.put(Data(n=4), 0.0)
+        assert (alone, writing.sent) == ([1, 3], [4])
+        nursery.cancel_scope.cancel()

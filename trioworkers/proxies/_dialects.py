@@ -7,6 +7,7 @@ here but the look at whether a silent peer is still there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import trio
 
@@ -37,6 +38,9 @@ async def beat(transport: Transport, heartbeat: float) -> None:
 
 class Dialect(ABC):
     """What one connection speaks."""
+
+    alone: ClassVar[bool] = False
+    """Whether a message is a frame as it is: then it need not pass the lanes if they are empty."""
 
     @abstractmethod
     def leave(self) -> list[bytes]:
@@ -87,6 +91,8 @@ class PipecatDialect(Dialect):
         portal: where messages come from and go to.
         heartbeat: seconds between two looks at whether the peer is there, and for its answer.
     """
+
+    alone: ClassVar[bool] = True
 
     def __init__(self, portal: Portal, heartbeat: float) -> None:
         self._portal = portal

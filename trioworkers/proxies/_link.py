@@ -15,6 +15,7 @@ import trio
 
 from ..errors import RemoteWireError
 from ._dialects import Dialect
+from ._outbox import Packed
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 
@@ -124,7 +125,8 @@ class Link:
 
     async def _write(self) -> None:
         # Shielded: cut in the middle of a frame, the connection could not be closed in order.
-        self._outbox.shortcut(self._leave_now)
+        alone = self._leave_alone if self._dialect.alone else None
+        self._outbox.shortcut(self._leave_now, alone)
         with self._writer:
             while not self._over:
                 frames = self._leave()
@@ -139,6 +141,15 @@ class Link:
     def _leave(self) -> list[bytes]:
         kept, self._kept = self._kept, []
         return kept or self._dialect.leave()
+
+    def _leave_alone(self, packed: Packed) -> bool | None:
+        if self._end is not None:
+            return None
+        self._portal.left(packed)
+        if self._transport.send_now(packed.frame):
+            return not self._transport.unfinished
+        self._kept = [packed.frame]
+        return False
 
     def _leave_now(self) -> bool:
         if self._end is not None:

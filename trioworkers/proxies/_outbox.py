@@ -93,6 +93,7 @@ class Outbox:
         # Lets what may leave leave at once, and tells whether it has; while there is a link, and
         # its writer waits.
         self._leave_now: Callable[[], bool] | None = None
+        self._leave_alone: Callable[[Packed], bool | None] | None = None
         self._left_at = 0.0
 
     # As an intake of the bus
@@ -201,7 +202,11 @@ class Outbox:
         """Return how many messages wait in the data and in the system lane."""
         return self.lanes.data_depth, self.lanes.system_depth
 
-    def shortcut(self, leave_now: Callable[[], bool] | None) -> None:
+    def shortcut(
+        self,
+        leave_now: Callable[[], bool] | None,
+        leave_alone: Callable[[Packed], bool | None] | None = None,
+    ) -> None:
         """Let messages leave in their sender's step when the writer has nothing to do.
 
         What follows closely is queued, and leaves together.
@@ -209,7 +214,10 @@ class Outbox:
         Args:
             leave_now: takes what may leave out of `lanes`, and tells whether nothing is left for
                 the writer; None when there is no connection.
+            leave_alone: the same for one message that is in no lane, or None if it may not leave so;
+                None if all messages have to be in one.
         """
+        self._leave_alone = leave_alone
         self._leave_now = leave_now
 
     async def changed(self) -> None:
@@ -234,6 +242,19 @@ class Outbox:
                 return
         self.rouse()
 
+    def _alone(self, packed: Packed) -> bool:
+        """Let a message leave that nothing waits with, past the lanes; False if it must not."""
+        now = _clock.slice_clock()
+        if self._leave_alone is None or now - self._left_at < PAUSE:
+            return False
+        whole = self._leave_alone(packed)
+        if whole is None:
+            return False
+        self._left_at = now
+        if not whole:
+            self.rouse()
+        return True
+
     def rouse(self) -> None:
         """End the writer's wait."""
         if self._writer is not None:
@@ -249,6 +270,8 @@ class Outbox:
 
     def _append(self, packed: Packed) -> None:
         size = len(packed.frame)
+        if self._writer is not None and size <= SMALL and not self.lanes and self._alone(packed):
+            return
         put = self.lanes.put_urgent if packed.urgent else self.lanes.put
         put(packed, size, packed.job)
         self.wake(size)
