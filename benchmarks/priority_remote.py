@@ -8,11 +8,13 @@ process tells what it has seen on its output, when its input ends.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -113,7 +115,13 @@ def far_process(settings: PrioritySettings) -> Iterator[Any]:
     """Run the far process; killed at the end."""
     # Not what lies in the current directory, whatever it is called.
     command = [sys.executable, "-P", "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    found = dict(os.environ)
+    if "." not in str(__package__):
+        # Beside an installed package this folder is found only from here.
+        found["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=found
+    ) as process:
         try:
             yield process
         finally:
