@@ -14,7 +14,6 @@ import sys
 import time
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -32,6 +31,7 @@ from trioworkers import (
 from trioworkers.bench import PrioritySettings
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 
+from .harness import CHECKOUT
 from .latency import LOOK_EVERY, Meter, Share, due_times, pack, spin
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ def far_process(settings: PrioritySettings) -> Iterator[Any]:
     # Not what lies in the current directory, whatever it is called.
     command = [sys.executable, "-P", "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
     found = dict(os.environ)
-    if "." not in str(__package__):
-        # Beside an installed package this folder is found only from here.
-        found["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    if CHECKOUT is not None:
+        # Beside an installed package this folder is found only from there.
+        found["PYTHONPATH"] = str(CHECKOUT)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=found
     ) as process:

@@ -298,8 +298,8 @@ class WebSocketProxy(Worker):
             self._warn_of_loss()
         if portal.linked and (opened.resumed or not answered):
             # A peer that has never answered has perhaps not heard our hello, and nothing has left
-            # for it.  From now on, and not only when the hook has agreed: it is this connection that has
-            # to tell what happens meanwhile.
+            # for it.  From now on, and not only when the hook has agreed: it is this connection
+            # that has to tell what happens meanwhile.
             portal.resume(dialect)
         elif portal.linked:
             try:
