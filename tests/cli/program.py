@@ -114,3 +114,20 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+@contextmanager
+def counting(how: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the demo, with `how`, until its second process counts; in the end that one is gone."""
+    with started("demo", how, "--json", *FEW, str(folder)) as process:
+        found: list[int] = []
+
+        def counts() -> bool:
+            pid = second_process_of(process)
+            found[:] = [] if pid is None else [pid]
+            return pid is not None and reads_below(pid, folder)
+
+        wait_until(counts)
+        yield process, found[0]
+        process.communicate(timeout=60)
+    wait_until(lambda: not is_running(found[0]))

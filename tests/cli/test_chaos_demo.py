@@ -5,39 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.program import (
     FEW,
+    counting,
     interrupt,
-    is_running,
-    reads_below,
     report,
     run,
-    second_process_of,
-    started,
-    wait_until,
 )
-
-
-@contextmanager
-def counting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the demo until its second process counts; in the end that one is gone."""
-    with started("demo", "--chaos", "--json", *FEW, str(folder)) as process:
-        found: list[int] = []
-
-        def counts() -> bool:
-            pid = second_process_of(process)
-            found[:] = [] if pid is None else [pid]
-            return pid is not None and reads_below(pid, folder)
-
-        wait_until(counts)
-        yield process, found[0]
-        process.communicate(timeout=60)
-    wait_until(lambda: not is_running(found[0]))
 
 
 def test_the_same_is_found(tmp_path: Path) -> None:
@@ -80,7 +56,7 @@ def test_plain(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends(much: Path) -> None:
     """Ctrl-C lets the second process finish the files in hand, cuts or not, and exits 0."""
-    with counting(much) as (process, _):
+    with counting("--chaos", much) as (process, _):
         interrupt(process)
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -92,7 +68,7 @@ def test_ctrl_c_ends(much: Path) -> None:
 
 def test_ctrl_c_twice_cancels(much: Path) -> None:
     """Ctrl-C twice cancels both processes: nothing is reported, and the exit code is 130."""
-    with counting(much) as (process, _):
+    with counting("--chaos", much) as (process, _):
         assert process.stderr is not None
         interrupt(process)
         assert "Ctrl-C: ending" in process.stderr.readline()
@@ -105,7 +81,7 @@ def test_ctrl_c_twice_cancels(much: Path) -> None:
 
 def test_a_killed_second_process(much: Path) -> None:
     """If the second process is killed, its session does not go on: one line says so."""
-    with counting(much) as (process, second):
+    with counting("--chaos", much) as (process, second):
         os.kill(second, signal.SIGKILL)
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 1

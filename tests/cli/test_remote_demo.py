@@ -5,39 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.program import (
     FEW,
+    counting,
     interrupt,
     is_running,
-    reads_below,
     report,
     run,
     second_process_of,
     started,
     wait_until,
 )
-
-
-@contextmanager
-def counting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run the demo until its second process counts; in the end that one is gone."""
-    with started("demo", "--remote", "--json", *FEW, str(folder)) as process:
-        found: list[int] = []
-
-        def counts() -> bool:
-            pid = second_process_of(process)
-            found[:] = [] if pid is None else [pid]
-            return pid is not None and reads_below(pid, folder)
-
-        wait_until(counts)
-        yield process, found[0]
-        process.communicate(timeout=60)
-    wait_until(lambda: not is_running(found[0]))
 
 
 def test_the_same_is_found(tmp_path: Path) -> None:
@@ -81,7 +61,7 @@ def test_missing_paths(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends(much: Path) -> None:
     """Ctrl-C lets the second process finish the files in hand, reports them and exits 0."""
-    with counting(much) as (process, _):
+    with counting("--remote", much) as (process, _):
         interrupt(process)
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -95,14 +75,14 @@ def test_ctrl_c_ends(much: Path) -> None:
 
 def test_ctrl_c_of_a_terminal_ends(much: Path) -> None:
     """The second process is not in the foreground, so a terminal's Ctrl-C does not reach it."""
-    with counting(much) as (process, second):
+    with counting("--remote", much) as (process, second):
         assert os.getpgid(second) == second != os.getpgid(process.pid)
         interrupt(process)
 
 
 def test_ctrl_c_twice_cancels(much: Path) -> None:
     """Ctrl-C twice cancels both processes: nothing is reported, and the exit code is 130."""
-    with counting(much) as (process, _):
+    with counting("--remote", much) as (process, _):
         assert process.stderr is not None
         interrupt(process)
         assert "Ctrl-C: ending" in process.stderr.readline()
@@ -126,13 +106,13 @@ def test_ctrl_c_before_the_second_process_has_started() -> None:
 
 def test_a_killed_first_process(much: Path) -> None:
     """If the first process is killed, the second one ends: its link and its input are gone."""
-    with counting(much) as (process, _):
+    with counting("--remote", much) as (process, _):
         process.kill()
 
 
 def test_a_killed_second_process(much: Path) -> None:
     """If the second process is killed, one line says so, and the exit code is 1."""
-    with counting(much) as (process, second):
+    with counting("--remote", much) as (process, second):
         os.kill(second, signal.SIGKILL)
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 1
@@ -143,7 +123,7 @@ def test_a_killed_second_process(much: Path) -> None:
 
 def test_a_stuck_second_process(much: Path) -> None:
     """A second process that does not react is killed."""
-    with counting(much) as (process, second):
+    with counting("--remote", much) as (process, second):
         assert process.stderr is not None
         os.kill(second, signal.SIGSTOP)
         interrupt(process)
