@@ -115,6 +115,7 @@ async def test_what_a_client_said_that_has_left_is_not_taken(autojump_clock: Any
         side.proxy.event_handler("on_client_connected")(wait_for_ever)
         await activate(side)
         await far.tell(Note, n=1)
+        await settle()
         await far.end.close(1000, "bye")
         await side.proxy.wait_stopped()
         assert "the link is lost: 1000 bye, closed by peer" in str(side.proxy.stop_reason)

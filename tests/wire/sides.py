@@ -95,6 +95,28 @@ class Side:
         else:
             self.lanes.put(parcel, len(body), "job" if lane is Lane.REPLY else None)
 
+    def send(
+        self,
+        other: Side,
+        lane: Lane,
+        body: bytes,
+        deadline: float = inf,
+        trace: dict[str, str] | None = None,
+        now: float = 0,
+    ) -> bytes:
+        """Let a message leave past the lanes, if it may; else let it wait there."""
+        frame = b""
+        if not self.session.has_more(self.lanes):
+            number = self.epoch.sent[lane].next
+            frame = self.session.leave_alone(lane, Parcel(body, deadline, trace), now)
+        if not frame:
+            self.put(lane, body, deadline, trace)
+            return b""
+        if lane is Lane.DATA:
+            self.lanes.numbers[number] = body
+        other.coming.append(frame)
+        return frame
+
     def say(self, other: Side, now: float = 0) -> bytes:
         """Let a frame leave."""
         frame = self.session.next_frame(self.lanes, now)

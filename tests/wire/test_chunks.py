@@ -85,6 +85,32 @@ def test_there_and_back(items: list[tuple[bytes, Kind, Any]]) -> None:
     assert list(chunks.parse(frame)) == [(kind, content) for _, kind, content in items]
 
 
+@given(lanes, numbers, st.binary(max_size=50))
+def test_a_frame_of_one_message(lane: Lane, number: int, body: bytes) -> None:
+    """S-PROXY-6: one message is written and read in one step as it is among others."""
+    frame = chunks.write_message(lane, number, body)
+    assert frame == chunks.write_messages(lane, number, [body])
+    assert chunks.read_message(frame) == (lane, number, body)
+
+
+@given(st.lists(written, max_size=2), st.integers(0, 60), st.binary(max_size=2))
+def test_no_frame_of_one_message(
+    items: list[tuple[bytes, Kind, Any]], cut: int, more: bytes
+) -> None:
+    """S-PROXY-6: what is read in one step is what is read chunk by chunk, or left to that."""
+    frame = b"".join(written for written, _, _ in items)[:cut] + more
+    if (found := chunks.read_message(frame)) is not None:
+        lane, number, body = found
+        assert list(chunks.parse(frame)) == [(Kind.MESSAGES, Messages(lane, number, [body]))]
+
+
+def test_a_lane_that_is_none_is_not_read_in_one_step() -> None:
+    """S-PROXY-6: a wrong lane is left to the reader that says what is wrong."""
+    frame = bytearray(chunks.write_message(Lane.DATA, 1, b"x"))
+    frame[5] = 3
+    assert chunks.read_message(bytes(frame)) is None
+
+
 @given(said, st.binary(max_size=50))
 def test_a_whole_message(meta: dict[str, Any], body: bytes) -> None:
     """S-PROXY-6: meta and body are told apart."""
@@ -118,7 +144,7 @@ def test_bytes() -> None:
         ),
         (
             b"\x03\x00\x00\x00\x12\x03" + bytes(8) + b"\0\0\0\1" + b"\0\0\0\1x",
-            "3 is not a valid Lane",
+            "there is no lane 3",
         ),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b"xy"), "2 bytes at 4 of 5"),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b""), "0 bytes at 4 of 5"),

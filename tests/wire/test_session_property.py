@@ -56,6 +56,14 @@ class Links(RuleBasedStateMachine):
         self.sides[who].put(lane, body, 5.0 if meta else inf)
         self.put[who, lane].append(body)
 
+    @rule(who=WHO, lane=LANE, size=st.integers(0, 40) | st.integers(0, 700), meta=st.booleans())
+    def send_alone(self, who: int, lane: Lane, size: int, meta: bool) -> None:
+        """Let a message leave past the lanes, as it does when nothing else is to leave."""
+        self.count += 1
+        body = b"%d:" % self.count + b"x" * size
+        self.sides[who].send(self.sides[1 - who], lane, body, 5.0 if meta else inf)
+        self.put[who, lane].append(body)
+
     @rule(who=WHO, lane=LANE, count=st.integers(2, 5), size=st.integers(0, 20))
     def burst(self, who: int, lane: Lane, count: int, size: int) -> None:
         """Let several small messages leave and arrive."""

@@ -96,7 +96,7 @@ class DeliveriesOwner(Protocol):
         """Encode a message of a user's."""
         ...
 
-    def try_pack(self, message: BusMessage) -> Packed | LocalWireError:
+    def try_pack(self, message: BusMessage, job: str | None = None) -> Packed | LocalWireError:
         """Encode a message that no user sends, or return why that is impossible."""
         ...
 
@@ -142,6 +142,7 @@ class Deliveries:
         self._owner = owner
         self._node = node
         self.bus = node.bus
+        self._peer = cast("Node", _Peer(owner.name, node.context))
         self.jobs: dict[str, Request] = {}
         self.inbox: Inbox = Inbox(self._hand_over, self._lose_in_hand)
         # System messages that are too many; only a peer with credit has such.
@@ -300,7 +301,7 @@ class Deliveries:
             raise RemoteWireError(f"{self._unsent} answers wait to leave, and it goes on asking")
         box = _Replies(self)
         request = Request(
-            cast("Node", _Peer(self._owner.name, self._node.context)),
+            self._peer,
             cast("str", message.target),
             message.job_name or "",
             message.payload,
@@ -380,21 +381,22 @@ class Deliveries:
 
     def _pack_response(self, request: Request, outcome: Outcome) -> Packed | None:
         """Encode an answer; one that cannot be written says so, as shortly as it must."""
-        packed = self._owner.try_pack(response_of(request, outcome))
+        packed = self._owner.try_pack(response_of(request, outcome), request.id)
         if isinstance(packed, LocalWireError):
             failed = error_outcome(request, packed)
             self._log_failure(request, failed.error, packed)
             message = response_of(request, failed)
-            packed = self._owner.try_pack(message)
+            packed = self._owner.try_pack(message, request.id)
             if isinstance(packed, LocalWireError):
-                packed = self._owner.try_pack(attrs.evolve(cast("Any", message), response=None))
+                bare = attrs.evolve(cast("Any", message), response=None)
+                packed = self._owner.try_pack(bare, request.id)
             if isinstance(packed, LocalWireError):
                 self._lose(message, "refused", str(packed))
                 # The requester would wait for ever; that the link is lost is an outcome.
                 if self.give_up is not None:
                     self.give_up(f"an answer cannot be written: {writable(packed)}")
                 return None
-        return packed._replace(job=request.id)
+        return packed
 
     def _log_failure(
         self, request: Request, error: JobError | None, cause: BaseException | None

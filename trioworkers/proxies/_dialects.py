@@ -7,10 +7,10 @@ here but the look at whether a silent peer is still there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import trio
 
+from ._outbox import Packed
 from ._portal import Portal
 from ._transport import LinkClosed, Transport
 
@@ -39,8 +39,12 @@ async def beat(transport: Transport, heartbeat: float) -> None:
 class Dialect(ABC):
     """What one connection speaks."""
 
-    alone: ClassVar[bool] = False
-    """Whether a message is a frame as it is: then it need not pass the lanes if they are empty."""
+    @abstractmethod
+    def leave_alone(self, packed: Packed) -> bytes:
+        """Let a message leave that need not wait in the outbox, where nothing is; return its frame.
+
+        It is empty if the message has to.
+        """
 
     @abstractmethod
     def leave(self) -> list[bytes]:
@@ -92,11 +96,14 @@ class PipecatDialect(Dialect):
         heartbeat: seconds between two looks at whether the peer is there, and for its answer.
     """
 
-    alone: ClassVar[bool] = True
-
     def __init__(self, portal: Portal, heartbeat: float) -> None:
         self._portal = portal
         self._heartbeat = heartbeat
+
+    def leave_alone(self, packed: Packed) -> bytes:
+        """Let a message leave: its frame is there."""
+        self._portal.left(packed)
+        return packed.frame
 
     def leave(self) -> list[bytes]:
         """Take messages of one write."""

@@ -125,8 +125,7 @@ class Link:
 
     async def _write(self) -> None:
         # Shielded: cut in the middle of a frame, the connection could not be closed in order.
-        alone = self._leave_alone if self._dialect.alone else None
-        self._outbox.shortcut(self._leave_now, alone)
+        self._outbox.shortcut(self._leave_now, self._leave_alone)
         with self._writer:
             while not self._over:
                 frames = self._leave()
@@ -145,10 +144,12 @@ class Link:
     def _leave_alone(self, packed: Packed) -> bool | None:
         if self._end is not None:
             return None
-        self._portal.left(packed)
-        if self._transport.send_now(packed.frame):
+        frame = self._dialect.leave_alone(packed)
+        if not frame:
+            return None
+        if self._transport.send_now(frame):
             return not self._transport.unfinished
-        self._kept = [packed.frame]
+        self._kept = [frame]
         return False
 
     def _leave_now(self) -> bool:

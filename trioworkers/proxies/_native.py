@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from ..wire.chunks import Kind, Lane
 from ..wire.epoch import Cancelled, Epoch
 from ..wire.flow import Arrived
 from ..wire.hello import LinkLimits
+from ..wire.lanes import lane_of
 from ..wire.session import Broken, Closed, Opened, Session, Speaker
 from ._anteroom import Anteroom
 from ._dialects import Dialect
@@ -98,13 +100,16 @@ class NativeDialect(Dialect):
             LinkClosed: the connection is over.
         """
         await room.transport.send(self.leave())
-        while not is_hello(frame := await room.receive()):
-            pass
-        opened, *others = self._receive(frame)
+        frame = await room.receive()
+        while isinstance(frame, str) or not is_hello(frame):
+            frame = await room.receive()
+        now = trio.current_time()
+        events: list[Any] = self._session.receive(frame, now)
+        opened, *others = events
         if not isinstance(opened, Opened):
             raise RemoteWireError(f"no link in the native dialect: {opened.reason}")
         # Who has heard our hello may say more in the frame of its own.
-        self._take(others)
+        self._take(others, now)
         return opened
 
     # As what the portal asks of a peer with credit
@@ -137,6 +142,17 @@ class NativeDialect(Dialect):
 
     # As a dialect
 
+    def leave_alone(self, packed: Packed) -> bytes:
+        """Let a message leave before all others, if it is small and there is credit."""
+        lane = lane_of(packed.job, urgent=packed.urgent)
+        number = self._epoch.sent[lane].next
+        # The time is only for what is left of a deadline.
+        now = 0.0 if packed.deadline == inf else trio.current_time()
+        frame = self._session.leave_alone(lane, packed, now)
+        if frame:
+            self._portal.left(packed, number)
+        return frame
+
     def leave(self) -> list[bytes]:
         """Take one frame."""
         session = self._session
@@ -154,14 +170,18 @@ class NativeDialect(Dialect):
 
     def receive(self, frame: bytes | str) -> bool:
         """Take what a frame says."""
-        urgent = self._take(self._receive(frame))
-        if self.has_more:
+        if isinstance(frame, str):
+            raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
+        now = trio.current_time()
+        urgent = self._take(self._session.receive(frame, now), now)
+        # Otherwise what is in the lanes may leave no more than before.
+        if not self._session.is_calm and self.has_more:
             self._portal.outbox.wake()
         return urgent
 
-    def _take(self, events: list[Any]) -> bool:
+    def _take(self, events: list[Any], now: float) -> bool:
         """Take what has happened; tell whether it should have taken effect before the next."""
-        portal, session, now = self._portal, self._session, trio.current_time()
+        portal, session = self._portal, self._session
         urgent = False
         for event in events:
             if isinstance(event, Arrived):
@@ -178,11 +198,6 @@ class NativeDialect(Dialect):
                 raise RemoteWireError(event.reason)
         # After a goodbye the connection is closed by whoever has said it.
         return urgent
-
-    def _receive(self, frame: bytes | str) -> list[Any]:
-        if isinstance(frame, str):
-            raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
-        return self._session.receive(frame, trio.current_time())
 
     @property
     def has_more(self) -> bool:

@@ -102,8 +102,9 @@ class Outbox:
     def full(self) -> bool:
         """Whether a sender has to wait: there is no room, or no link."""
         lanes = self.lanes
-        return (
-            not self._linked or lanes.data_depth >= CAPACITY or lanes.size >= BYTES or self._crowded
+        return not self._linked or (
+            len(lanes) > 0
+            and (lanes.data_depth >= CAPACITY or lanes.size >= BYTES or self._crowded)
         )
 
     @property
@@ -144,7 +145,7 @@ class Outbox:
             return
         if self.lanes.system_depth >= SYSTEM_LIMIT:
             raise SystemLaneFullError(self.name, SYSTEM_LIMIT)
-        self._append(packed._replace(urgent=True))
+        self._append(packed)
 
     def put_reply(self, packed: Packed) -> None:
         """Queue an answer, which is bounded by the peer's jobs, or an announcement."""
@@ -214,8 +215,7 @@ class Outbox:
         Args:
             leave_now: takes what may leave out of `lanes`, and tells whether nothing is left for
                 the writer; None when there is no connection.
-            leave_alone: the same for one message that is in no lane, or None if it may not leave so;
-                None if all messages have to be in one.
+            leave_alone: the same for one message that is in no lane, or None if it has to be.
         """
         self._leave_alone = leave_alone
         self._leave_now = leave_now

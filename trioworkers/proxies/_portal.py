@@ -379,17 +379,23 @@ class Portal:
 
     def _encode(self, message: BusMessage) -> bytes:
         frame = self._session.encode(message)
-        if self._credit is not None and len(frame) > self._credit.message_size:
-            raise MessageTooBigError(len(frame), self._credit.message_size)
+        credit = self._credit
+        if credit is not None and len(frame) > (largest := credit.message_size):
+            raise MessageTooBigError(len(frame), largest)
         return frame
 
-    def try_pack(self, message: BusMessage) -> Packed | LocalWireError:
-        """Encode a message that no user sends, or return why that is impossible."""
+    def try_pack(self, message: BusMessage, job: str | None = None) -> Packed | LocalWireError:
+        """Encode a message that no user sends, or return why that is impossible.
+
+        Args:
+            message: what to say.
+            job: the id of the job that it is a reply about.
+        """
         try:
             frame = self._encode(message)
         except LocalWireError as error:
             return error
-        return Packed(message, frame, None, isinstance(message, BusSystemMessage))
+        return Packed(message, frame, job, isinstance(message, BusSystemMessage))
 
     def left(self, packed: Packed, number: int = 0) -> None:
         """Take note that a message is about to leave; `number` counts those of its lane."""

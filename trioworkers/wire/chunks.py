@@ -38,12 +38,14 @@ __all__ = [
     "Unit",
     "is_meta",
     "parse",
+    "read_message",
     "split_whole",
     "whole",
     "write_abandon",
     "write_credit",
     "write_envelope",
     "write_json",
+    "write_message",
     "write_messages",
     "write_token",
     "write_unit",
@@ -58,6 +60,9 @@ EXTRA = META + 4
 
 class Kind(IntEnum):
     """What a chunk is."""
+
+    # That of an enum is a function in Python, and a frame is looked up several times.
+    __hash__ = int.__hash__
 
     HELLO = 1
     CREDIT = 2
@@ -77,6 +82,8 @@ class Lane(IntEnum):
     What is said about a job that was asked for has a lane of its own: it must come through when its
     requester takes no data until it has it.
     """
+
+    __hash__ = int.__hash__
 
     DATA = 0
     SYSTEM = 1
@@ -126,6 +133,11 @@ _MESSAGE = struct.Struct(">BQ")
 _TOKEN = struct.Struct(">Q")
 _CREDIT = struct.Struct(f">{3 * len(Lane) + 1}Q")
 _LENGTH = struct.Struct(">I")
+# The head of a chunk with one message.
+_LONE = struct.Struct(">BIBQII")
+_BEFORE_LONE = _LONE.size - _CHUNK.size
+
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 # Writing
@@ -137,7 +149,7 @@ def _chunk(kind: Kind, *parts: bytes) -> bytes:
 
 def write_json(kind: Kind, value: dict[str, Any]) -> bytes:
     """Return a chunk of JSON."""
-    return _chunk(kind, json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
+    return _chunk(kind, _to_json(value).encode())
 
 
 def write_token(kind: Kind, number: int) -> bytes:
@@ -156,6 +168,12 @@ def write_messages(lane: Lane, first: int, bodies: Sequence[bytes]) -> bytes:
     return _chunk(Kind.MESSAGES, _MESSAGES.pack(lane, first, len(bodies)), lengths, *bodies)
 
 
+def write_message(lane: Lane, number: int, body: bytes) -> bytes:
+    """Return MESSAGES with one message: the same as `write_messages`, in a fourth of the time."""
+    size = len(body)
+    return _LONE.pack(Kind.MESSAGES, _BEFORE_LONE + size, lane, number, 1, size) + body
+
+
 def whole(meta: dict[str, Any] | None, body: bytes) -> bytes:
     """Return a message with its meta as one piece."""
     text = _meta(meta)
@@ -168,7 +186,7 @@ def is_meta(meta: dict[str, Any]) -> bool:
 
 
 def _meta(meta: dict[str, Any] | None) -> bytes:
-    return json.dumps(meta, separators=(",", ":"), allow_nan=False).encode() if meta else b""
+    return _to_json(meta).encode() if meta else b""
 
 
 def write_envelope(lane: Lane, number: int, content: bytes) -> bytes:
@@ -220,6 +238,21 @@ def parse(frame: bytes) -> Iterator[tuple[Kind, Any]]:
         place += _CHUNK.size + length
 
 
+def read_message(frame: bytes) -> tuple[Lane, int, bytes] | None:
+    """Return lane, id and body, if a frame is MESSAGES with one message; None if it is not.
+
+    `parse` gives the same, in three times the time.
+    """
+    size = len(frame) - _LONE.size
+    if size < 0:
+        return None
+    head: tuple[int, ...] = _LONE.unpack_from(frame)
+    kind, length, lane, number, count, told = head
+    if kind != Kind.MESSAGES or count != 1 or told != size or length != _BEFORE_LONE + size:
+        return None
+    return (_LANES[lane], number, frame[_LONE.size :]) if lane < len(_LANES) else None
+
+
 def split_whole(content: bytes) -> tuple[dict[str, Any], bytes]:
     """Return meta and body of a message.
 
@@ -245,8 +278,11 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
 
 
+_from_json: Callable[[str], Any] = json.JSONDecoder(parse_constant=_no_number).decode
+
+
 def _read_json(body: bytes) -> dict[str, Any]:
-    value: Any = json.loads(body.decode(), parse_constant=_no_number)
+    value = _from_json(body.decode())
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return cast("dict[str, Any]", value)
@@ -263,6 +299,12 @@ def _read_credit(body: bytes) -> Credit:
     return Credit((data, system, reply), numbers[-1])
 
 
+def _lane(number: int) -> Lane:
+    if number >= len(_LANES):
+        raise ValueError(f"there is no lane {number}")
+    return _LANES[number]
+
+
 def _read_messages(body: bytes) -> Messages:
     lane, first, count = _MESSAGES.unpack_from(body)
     start = _MESSAGES.size + 4 * count
@@ -272,13 +314,13 @@ def _read_messages(body: bytes) -> Messages:
     ends = list(accumulate(lengths, initial=start))
     if ends[-1] != len(body):
         raise ValueError(f"{ends[-1]} bytes of messages in a body of {len(body)}")
-    return Messages(Lane(lane), first, [body[begin:end] for begin, end in pairwise(ends)])
+    return Messages(_lane(lane), first, [body[begin:end] for begin, end in pairwise(ends)])
 
 
 def _read_envelope(body: bytes) -> Unit:
     lane, number = _MESSAGE.unpack_from(body)
     content = body[_MESSAGE.size :]
-    return Unit(Lane(lane), number, len(content), 0, content)
+    return Unit(_lane(lane), number, len(content), 0, content)
 
 
 def _read_unit(body: bytes) -> Unit:
@@ -286,16 +328,17 @@ def _read_unit(body: bytes) -> Unit:
     piece = body[_UNIT.size :]
     if not piece or offset + len(piece) > length:
         raise ValueError(f"{len(piece)} bytes at {offset} of {length}")
-    return Unit(Lane(lane), number, length, offset, piece)
+    return Unit(_lane(lane), number, length, offset, piece)
 
 
 def _read_abandon(body: bytes) -> Unit:
     lane, number = _MESSAGE.unpack(body)
-    return Unit(Lane(lane), number, 0, 0, b"")
+    return Unit(_lane(lane), number, 0, 0, b"")
 
 
 # As `Kind(number)`, which takes as long as all else that is done for a small chunk.
 _KINDS = {kind.value: kind for kind in Kind}
+_LANES = tuple(Lane)
 
 _READERS: dict[Kind, Callable[[bytes], Any]] = {
     Kind.HELLO: _read_json,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf, isfinite
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import attrs
 
@@ -30,8 +30,7 @@ UNITS = 4
 """Into how many units that of a large message is cut which its lane may send at once."""
 
 
-@attrs.frozen
-class Arrived:
+class Arrived(NamedTuple):
     """A message has arrived: what is left of its time, in seconds, and what traces it."""
 
     lane: Lane
@@ -105,6 +104,26 @@ class Incoming:
     def agree(self, limits: LinkLimits) -> None:
         """Hold the other side to limits that are no larger than what it takes itself."""
         self._limits = limits
+
+    def hear_lone(self, number: int, size: int) -> bool:
+        """Take one message of `size` bytes, if that breaks no rule and asks for no new credit.
+
+        Otherwise `hear_messages` has to.
+        """
+        had, told = self._had, self._told
+        arrived = self._bytes + size
+        if (
+            number != had.arrived + 1
+            or number > told.messages
+            or arrived > told.bytes
+            or arrived >= self._next_bytes
+            or size > self._limits.message_size
+            or self._partial is not None
+        ):
+            return False
+        self._bytes = arrived
+        had.arrive(size)
+        return True
 
     def hear_messages(self, messages: Messages, events: list[Any]) -> None:
         """Take consecutive messages; add those that are new to `events`.
@@ -202,14 +221,22 @@ class Incoming:
         )
 
     @property
+    def may_be_due(self) -> bool:
+        """Whether `credit_is_due` is worth a look: so it is seldom, and this is soon said."""
+        had = self._had
+        return (
+            self._bytes >= self._next_bytes
+            or had.delivered >= self._next_delivered
+            or had.arrived - len(had.sizes) >= self._next_taken
+        )
+
+    @property
     def credit_is_due(self) -> bool:
         """Whether so much was used up, or delivered, that the other side is to be told."""
-        had = self._had
-        if had.delivered >= self._next_delivered:
-            return True
-        if had.taken < self._next_taken and self._bytes < self._next_bytes:
-            # Which is so nearly always when this is asked.
+        if not self.may_be_due:
             return False
+        if self._had.delivered >= self._next_delivered:
+            return True
         credit, told, limits = self._credit(), self._told, self._limits
         return (
             2 * (credit.messages - told.messages) >= limits.messages
@@ -242,6 +269,8 @@ class Outgoing:
         "_refused",
         "_rest",
         "_sent",
+        "_small",
+        "_unit",
     )
 
     def __init__(self, lane: Lane, sent: Sent, refused: deque[Any], *, keeping: bool) -> None:
@@ -258,7 +287,8 @@ class Outgoing:
         self._sent = sent
         self._keeping = keeping
         self._limits = LinkLimits()
-        self._largest = 0
+        # How big a message the other side takes, a unit is, and what goes together with others.
+        self._largest = self._unit = self._small = 0
         self._credit = LaneCredit(0, 0, 0)
         self._bytes = 0
         # What of a large message is still to leave, and which one was given up in its midst.
@@ -269,6 +299,8 @@ class Outgoing:
         """Learn what both sides keep to, and how big a message the other one takes."""
         self._limits = limits
         self._largest = largest
+        self._unit = limits.lane_window // UNITS
+        self._small = min(self._unit, largest)
 
     def hear_credit(self, credit: LaneCredit) -> None:
         """Take credit.
@@ -320,6 +352,29 @@ class Outgoing:
         frame.room -= self._bytes - begun
         return len(frame.said) > before
 
+    def leave_alone(self, parcel: Parcel, now: float) -> bytes:
+        """Let a message leave before all others of its lane; return its frame.
+
+        It is empty if there is no credit for it, or it cannot leave as a whole.
+        """
+        sent, body = self._sent, parcel.frame
+        if len(body) > self._small or not self._may_begin():
+            return b""
+        if plain := parcel.deadline == inf and parcel.trace is None:
+            content = body
+        else:
+            content = _whole(parcel, now)
+        size = len(content)
+        if size > self._unit or self._bytes + size > self._credit.bytes:
+            return b""
+        write = chunks.write_message if plain else chunks.write_envelope
+        chunk = write(self._lane, sent.next, content)
+        self._bytes += size
+        sent.next += 1
+        if self._keeping:
+            sent.keep(parcel)
+        return chunk
+
     def abandon(self, number: int) -> bool:
         """Give up a message that has not left to its end; tell whether that is so."""
         if self._rest is not None and self._sent.next - 1 == number:
@@ -328,10 +383,6 @@ class Outgoing:
             self._sent.abandon_last()
             return True
         return self._sent.abandon(number)
-
-    @property
-    def _unit(self) -> int:
-        return self._limits.lane_window // UNITS
 
     def _may_begin(self) -> bool:
         sent = self._sent
@@ -350,7 +401,7 @@ class Outgoing:
         """Tell whether it goes together with others."""
         return (
             parcel is not ABANDONED
-            and len(parcel.frame) <= min(self._unit, self._largest)
+            and len(parcel.frame) <= self._small
             and parcel.deadline == inf
             and parcel.trace is None
         )

@@ -14,9 +14,16 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .chunks import Lane
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "lane_of"]
 
 T = TypeVar("T")
+
+
+def lane_of(job: str | None, *, urgent: bool) -> Lane:
+    """Return the lane of an item: replies are those with a job, and keep theirs if urgent."""
+    if job is not None:
+        return Lane.REPLY
+    return Lane.SYSTEM if urgent else Lane.DATA
 
 
 class _Entry(NamedTuple, Generic[T]):
@@ -27,12 +34,12 @@ class _Entry(NamedTuple, Generic[T]):
 
 
 class Lanes(Generic[T]):
-    """Three queues that know their size in bytes.  The caller sees to the bounds.
+    """Three queues that know their size.  The caller sees to the bounds.
 
     For who has one lane for data and replies, `take` keeps the order in which they came.
     """
 
-    __slots__ = ("_jobs", "_number", "_queues", "_urgent", "size")
+    __slots__ = ("_count", "_jobs", "_number", "_queues", "_urgent", "size")
 
     def __init__(self) -> None:
         """Start empty."""
@@ -41,12 +48,13 @@ class Lanes(Generic[T]):
         self._jobs: Counter[str | None] = Counter()
         self._urgent = 0
         self._number = 0
+        self._count = 0
         self.size: int = 0
+        """How many bytes they have."""
 
     def __len__(self) -> int:
         """Return how many items there are."""
-        data, system, replies = self._queues
-        return len(data) + len(system) + len(replies)
+        return self._count
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items in the order of leaving."""
@@ -67,9 +75,9 @@ class Lanes(Generic[T]):
     def put(self, item: T, size: int, job: str | None = None) -> None:
         """Put `item`, of `size` bytes, behind the others; it is a reply if there is a `job`."""
         self._number += 1
+        self._count += 1
         self.size += size
-        lane = Lane.DATA if job is None else Lane.REPLY
-        self._queues[lane].append(_Entry(item, size, job, self._number))
+        self._queues[lane_of(job, urgent=False)].append(_Entry(item, size, job, self._number))
         if job is not None:
             self._jobs[job] += 1
 
@@ -78,6 +86,7 @@ class Lanes(Generic[T]):
 
         The older replies to its job go with it.
         """
+        self._count += 1
         self.size += size
         entry = _Entry(item, size, job, 0)
         if job is None:
@@ -120,6 +129,7 @@ class Lanes(Generic[T]):
             self._jobs[entry.job] -= 1
             if not self._jobs[entry.job]:
                 del self._jobs[entry.job]
+        self._count -= 1
         self.size -= entry.size
         return entry.item
 
@@ -129,6 +139,7 @@ class Lanes(Generic[T]):
         for place, entry in enumerate(data):
             if wanted(entry.item):
                 del data[place]
+                self._count -= 1
                 self.size -= entry.size
                 return True
         return False
@@ -139,5 +150,5 @@ class Lanes(Generic[T]):
         for queue in self._queues:
             queue.clear()
         self._jobs.clear()
-        self._urgent = self.size = 0
+        self._urgent = self._count = self.size = 0
         return held

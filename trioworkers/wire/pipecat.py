@@ -30,7 +30,6 @@ import copy
 import enum
 import functools
 import itertools
-import json
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self, cast
@@ -44,7 +43,7 @@ from ..errors import LocalWireError, RemoteWireError
 from ..messages import BusLocalMessage, BusMessage, wire_tag
 from .codec import ForeignMessage, Shape, TypeTable, is_dict, is_list, tag_of
 from .fields import Misfit, make_writer
-from .jsontext import Limits, has_escapes, read, write
+from .jsontext import Limits, encoder, has_escapes, read, write
 from .replies import unfit
 from .vocabulary import BASES, OF_FRAMES, PIPECAT, SUBAGENTS, Vocabulary
 
@@ -108,9 +107,7 @@ class _Format:
             except (TypeError, ValueError) as error:
                 self.left_out[cls] = str(error)
         self._writers: dict[type, tuple[str, int, Callable[[Any], str]]] = {}
-        self._write = json.JSONEncoder(
-            separators=(",", ":"), allow_nan=False, default=self._tagged
-        ).encode
+        self._write = encoder(self._tagged)
 
     def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
         self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)

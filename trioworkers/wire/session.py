@@ -65,7 +65,7 @@ from ..errors import RemoteWireError
 from . import chunks
 from .chunks import Credit, Kind, Lane, Messages, Unit
 from .epoch import Cancelled, Epoch
-from .flow import Arrived, Frame, Incoming, Outgoing
+from .flow import Arrived, Frame, Incoming, Outgoing, Parcel
 from .hello import Hello, LinkLimits, Place, pick
 from .lanes import Lanes
 
@@ -87,10 +87,15 @@ SLACK = 2**17
 class Speaker(IntEnum):
     """How far one side has come."""
 
+    __hash__ = int.__hash__
+
     SILENT = auto()
     TALKING = auto()
     GONE = auto()
 
+
+# These change what is to leave only if they ask for credit.
+_IN_LANES = (Kind.MESSAGES, Kind.ENVELOPE, Kind.UNIT)
 
 _TALK = [kind for kind in Kind if kind not in (Kind.HELLO, Kind.GOODBYE)]
 
@@ -136,6 +141,7 @@ class Session:
     """One side of one connection."""
 
     __slots__ = (
+        "_calm",
         "_cancels_told",
         "_confirms",
         "_epoch",
@@ -197,6 +203,9 @@ class Session:
         self._told: Credit | None = None
         # Whether more credit may be due than when that was looked at last.
         self._stirred = True
+        # Whether nothing is to leave but what is in the lanes: that was looked at, and nothing has
+        # happened since.  So it is between two small messages.
+        self._calm = False
         # Whether what was taken is to be told, though it is little.
         self._confirms = False
         # Since when cancels were told that are not confirmed.
@@ -226,7 +235,18 @@ class Session:
         """
         self._heard = now
         self._pinged = False
-        self._stirred = True
+        # What nearly always comes if not much does; whatever else is the case, all is looked at.
+        lone = chunks.read_message(frame)
+        if lone is not None and self.theirs is Speaker.TALKING and not self._is_over:
+            lane, number, body = lone
+            if self._in[lane].hear_lone(number, len(body)):
+                epoch = self._epoch
+                epoch.answered = True
+                arrived = Arrived(lane, body)
+                return [arrived, *epoch.due()] if epoch.early else [arrived]
+        return self._receive_chunks(frame)
+
+    def _receive_chunks(self, frame: bytes) -> list[Event]:
         events: list[Event] = []
         broken: list[Event] = []
         try:
@@ -241,6 +261,8 @@ class Session:
                 if following is None:
                     raise RemoteWireError(f"{kind.name} from a side that is {self.theirs.name}")
                 self.theirs = following
+                if kind not in _IN_LANES:
+                    self._stir()
                 if kind is not Kind.HELLO:
                     self._epoch.answered = True
                 _RECEIVERS[kind](self, content, events)
@@ -252,8 +274,18 @@ class Session:
 
     def taken(self, lane: Lane) -> None:
         """Take note that the oldest message of a lane was delivered."""
-        self._stirred = True
         self._epoch.had[lane].take()
+        if self._in[lane].may_be_due:
+            self._stir()
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether, as far as was looked, nothing is to leave but what is in the lanes."""
+        return self._calm
+
+    def _stir(self) -> None:
+        self._stirred = True
+        self._calm = False
 
     def _hear_hello(self, said: dict[str, Any], events: list[Event]) -> None:
         hello, epoch, ours = Hello.read(said), self._epoch, self._greeting
@@ -286,10 +318,16 @@ class Session:
             self._unconfirmed_since = self._heard
 
     def _hear_messages(self, messages: Messages, events: list[Event]) -> None:
-        self._in[messages.lane].hear_messages(messages, events)
+        lane = self._in[messages.lane]
+        lane.hear_messages(messages, events)
+        if lane.may_be_due:
+            self._stir()
 
     def _hear_unit(self, unit: Unit, events: list[Event]) -> None:
-        self._in[unit.lane].hear_unit(unit, events)
+        lane = self._in[unit.lane]
+        lane.hear_unit(unit, events)
+        if lane.may_be_due:
+            self._stir()
 
     def _hear_abandon(self, unit: Unit, events: list[Event]) -> None:
         del events
@@ -329,6 +367,7 @@ class Session:
         Returns:
             Whether its request has not left to its end, and will not.
         """
+        self._calm = False
         self._epoch.cancels_sent += 1
         self._epoch.cancels.append(cancelled)
         return self._out[Lane.DATA].abandon(cancelled.after)
@@ -339,6 +378,8 @@ class Session:
 
         If that is a goodbye, it may have to wait for what is in the lanes.
         """
+        if self._calm:
+            return False
         if self.ours is Speaker.SILENT:
             return True
         if self._farewell is not None and self.ours is Speaker.TALKING:
@@ -356,18 +397,34 @@ class Session:
 
     def has_more(self, lanes: Lanes[Any]) -> bool:
         """Tell whether anything is to leave, for which there may be credit or not."""
-        if len(lanes) > 0 or self.due:
+        if len(lanes) > 0:
             return True
+        if self._calm:
+            return False
         data, system, reply = self._out
-        return data.has_begun or system.has_begun or reply.has_begun
+        more = self.due or data.has_begun or system.has_begun or reply.has_begun
+        self._calm = self.is_open and not more
+        return more
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye when nothing is left to leave: with the next frame, or a later one."""
+        self._calm = False
         self._farewell = (code, reason)
+
+    def leave_alone(self, lane: Lane, parcel: Parcel, now: float) -> bytes:
+        """Let a message leave that need not wait in its lane; return its frame.
+
+        It is empty if the message has to: something else is to leave, or there is no credit.
+        Nothing may be in the lanes.
+        """
+        if not self._calm or self._is_over:
+            return b""
+        return self._out[lane].leave_alone(parcel, now)
 
     def next_frame(self, lanes: Lanes[Any], now: float) -> bytes:
         """Return what leaves now, and take it out of `lanes`; empty if there is nothing."""
         said: list[bytes] = []
+        self._calm = False
         if self._is_over:
             return b""
         if self.ours is Speaker.SILENT:
@@ -400,9 +457,11 @@ class Session:
             taken = zip(self._epoch.had, self._told.lanes, strict=True)
             self._confirms = any(had.taken > told.taken for had, told in taken)
             self._stirred = self._stirred or self._confirms
+            self._calm = False
         if now < heard + beat:
             return heard + beat
         self._ping_due = self.is_open and not self._pinged
+        self._calm = False
         return heard + 2 * beat
 
     def _is_done(self, lanes: Lanes[Any]) -> bool:
