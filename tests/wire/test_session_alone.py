@@ -94,7 +94,7 @@ def test_nothing_follows_a_goodbye() -> None:
 
 def test_another_connection_has_taken_its_place() -> None:
     """S-PROXY-6: what left over an old connection would have a number twice."""
-    one, other = pair(keeping=True)
+    one, _ = pair(keeping=True)
     old = one.session
     assert not old.has_more(one.lanes)
     one.connect()

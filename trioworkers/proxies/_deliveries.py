@@ -71,6 +71,12 @@ ANSWER_LIMIT = 64 * 2**20
 """How many may wait in any case, for jobs that were let in before; beyond it the link is closed."""
 
 
+_ENDS = (BusEndMessage, BusEndWorkerMessage)
+_CANCELS = (BusCancelMessage, BusCancelWorkerMessage)
+# Of these the local worker gets no message as it is.
+_NOT_DELIVERED = (BusJobRequestMessage, BusJobCancelMessage, *_ENDS, *_CANCELS)
+
+
 class Terms(NamedTuple):
     """What a requester has said beside its request: until when it waits, and what traces it."""
 
@@ -175,16 +181,16 @@ class Deliveries:
         Raises:
             RemoteWireError: it is one more request of a peer that does not read its answers.
         """
+        if not isinstance(message, _NOT_DELIVERED):
+            return self._deliver(message, size, lane)
         if isinstance(message, BusJobRequestMessage):
             return self._request(message, size, terms)
         if isinstance(message, BusJobCancelMessage):
             self.cancel(message.job_id, message.reason, self._owner.path)
-        elif isinstance(message, BusEndMessage | BusEndWorkerMessage):
+        elif isinstance(message, _ENDS):
             self._command(BusEndWorkerMessage, message)
-        elif isinstance(message, BusCancelMessage | BusCancelWorkerMessage):
-            self._command(BusCancelWorkerMessage, message)
         else:
-            return self._deliver(message, size, lane)
+            self._command(BusCancelWorkerMessage, message)
         return False
 
     def cancel(self, job_id: str, reason: str | None, path: str) -> None:
@@ -232,7 +238,8 @@ class Deliveries:
         elif self.inbox or isinstance(message, BusJobUpdateRequestMessage):
             return self._enqueue(message, size, lane)
         try:
-            self.bus.send_nowait(message)
+            # That its source is a worker's name was seen to by whoever has let it in.
+            self.bus.send_nowait_as(message.source, message)
         except trio.WouldBlock:
             return self._enqueue(message, size, lane)
         except MailboxFullError as error:

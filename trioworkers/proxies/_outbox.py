@@ -102,10 +102,9 @@ class Outbox:
     def full(self) -> bool:
         """Whether a sender has to wait: there is no room, or no link."""
         lanes = self.lanes
-        return not self._linked or (
-            len(lanes) > 0
-            and (lanes.data_depth >= CAPACITY or lanes.size >= BYTES or self._crowded)
-        )
+        if not self._linked or lanes.size >= BYTES:
+            return True
+        return len(lanes) >= CAPACITY and (lanes.data_depth >= CAPACITY or self._crowded)
 
     @property
     def _crowded(self) -> bool:

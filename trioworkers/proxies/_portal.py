@@ -360,7 +360,7 @@ class Portal:
         """
         message: BusMessage = item.message() if isinstance(item, Request) else item
         decision = self.policy.outbound(message)
-        if not decision:
+        if not decision.allowed:
             self.reject(item, "refused", decision.reason)
             return None
         try:
@@ -400,9 +400,10 @@ class Portal:
     def left(self, packed: Packed, number: int = 0) -> None:
         """Take note that a message is about to leave; `number` counts those of its lane."""
         self._sent += 1
-        if isinstance(packed.item, Request):
-            packed.item.job = Left(number)
-        elif isinstance(packed.item, RESPONSES):
+        item = packed.item
+        if isinstance(item, Request):
+            item.job = Left(number)
+        elif packed.job is not None and isinstance(item, RESPONSES):
             self.deliveries.answer_left(len(packed.frame))
 
     def reject(self, item: Any, reason: DeadLetterReason, detail: str = "") -> None:
@@ -476,7 +477,7 @@ class Portal:
 
     def _take(self, message: BusMessage, size: int, lane: Lane, terms: Terms) -> bool:
         decision = self.policy.inbound(message)
-        if not decision:
+        if not decision.allowed:
             self._refuse_inbound(message, decision.reason)
         elif decision.receiver is None:
             assert isinstance(message, BusWorkerRegistryMessage)
@@ -484,7 +485,8 @@ class Portal:
         elif type(message) in REPLIES:
             return self.replies.receive(message, size, lane)
         else:
-            message = retargeted(message, decision.receiver)
+            if message.target != decision.receiver:
+                message = retargeted(message, decision.receiver)
             return self.deliveries.receive(message, size, lane, terms)
         return False
 

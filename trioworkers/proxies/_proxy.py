@@ -80,9 +80,8 @@ class _Current(MessageSerializer):
 
     def now(self) -> MessageSerializer:
         """Return the serializer for this moment."""
-        local = self._find()
         # As `isinstance` with `Address`, which is abstract and takes its time to say so.
-        handled: HandlerTable | None = getattr(local, "table", None)
+        handled: HandlerTable | None = getattr(self._find(), "table", None)
         if handled is not self._handled:
             self._inner, self._handled = self._make(handled), handled
         return self._inner

@@ -96,16 +96,23 @@ class _Code:
 
 
 def make_writer(
-    fields: Sequence[Field], write: Callable[[Any], str], check: Callable[[Field, Any], None]
-) -> Callable[[Any], str]:
-    """Make the function that writes the fields of an object as JSON, with a comma before each.
+    fields: Sequence[Field],
+    write: Callable[[Any], str],
+    check: Callable[[Field, Any], None],
+    head: Sequence[str | int] = (),
+    tail: str = "",
+) -> Callable[[Any, int, int], str]:
+    """Make the function that writes the fields of an object as JSON.
 
     Args:
         fields: those of its class.
         write: writes a value.
         check: raises what the function is to raise for a value that may not stand in a field.
+        head: what stands before the fields.  In the place of 0 and 1, the function writes the two
+            numbers that it gets beside the object.
+        tail: what stands behind them.
     """
-    code = _Code("def made(value):")
+    code = _Code("def made(value, number0, number1):")
     quote = code.name(json.encoder.encode_basestring_ascii)
     any_value = code.name(write)
     for number, field in enumerate(fields):
@@ -124,10 +131,18 @@ def make_writer(
         is_text = bool(kinds) and all(issubclass(kind, str) for kind in kinds)
         to_text = quote if is_text else "str" if kinds == frozenset({int}) else any_value
         code.add(2, f"text{number} = {key!r} + {to_text}(each)")
-    texts = " + ".join(f"text{number}" for number in range(len(fields)))
-    code.add(1, f"return {texts or repr('')}")
-    made: Callable[[Any], str] = code.make()
+    names = [f"number{each}" if isinstance(each, int) else code.name(each) for each in head]
+    texts = "".join(f"{{text{number}}}" for number in range(len(fields)))
+    if head and str(head[-1]).endswith("{"):
+        texts = f"{{{code.name(_without_comma)}(f'{texts}')}}"
+    begin = "".join(f"{{{name}}}" for name in names)
+    code.add(1, f'return f"{begin}{texts}{{{code.name(tail)}}}"')
+    made: Callable[[Any, int, int], str] = code.make()
     return made
+
+
+def _without_comma(text: str) -> str:
+    return text[1:]
 
 
 def make_reader(

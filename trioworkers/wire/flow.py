@@ -137,12 +137,12 @@ class Incoming:
             raise RemoteWireError(
                 f"message {first} of lane {self._lane.name} in the midst of another"
             )
-        had, largest = self._had, self._limits.message_size
+        had, lane, largest = self._had, self._lane, self._limits.message_size
         for body in bodies[had.arrived + 1 - first :]:
             if len(body) > largest:
                 raise self._too_big(len(body))
             had.arrive(len(body))
-            events.append(Arrived(self._lane, body))
+            events.append(Arrived(lane, body))
 
     def hear_unit(self, unit: Unit, events: list[Any]) -> None:
         """Take a piece of a message; add the message to `events` if it is the last one.
@@ -420,22 +420,42 @@ class Outgoing:
 
     def _send_small(self, frame: Frame, lanes: Lanes[Any], end: int) -> bool:
         """Send consecutive small messages; False if there is none."""
+        if self._keeping or self._sent.again:
+            return self._send_kept(frame, lanes, end)
+        # As `_send_kept`, for messages that come in thousands: nothing is asked twice.
+        lane, sent = self._lane, self._sent
+        most = min(frame.messages, self._credit.messages + 1 - sent.next)
         bodies: list[bytes] = []
-        first, size = self._sent.next, 0
-        while len(bodies) < frame.messages and (parcel := self._next(lanes)) is not None:
-            if not self._is_small(parcel):
-                break
+        first, room = sent.next, end - self._bytes
+        while len(bodies) < most and (parcel := lanes.head(lane)) is not None:
             body = parcel.frame
-            if self._bytes + size + len(body) > end:
+            if len(body) > room or not self._is_small(parcel):
                 break
-            size += len(body)
+            room -= len(body)
             bodies.append(body)
+            lanes.take_from(lane)
+            sent.next += 1
+        return self._join(frame, first, bodies)
+
+    def _send_kept(self, frame: Frame, lanes: Lanes[Any], end: int) -> bool:
+        bodies: list[bytes] = []
+        first, room = self._sent.next, end - self._bytes
+        while len(bodies) < frame.messages and (parcel := self._next(lanes)) is not None:
+            if not self._is_small(parcel) or len(parcel.frame) > room:
+                break
+            room -= len(parcel.frame)
+            bodies.append(parcel.frame)
             self._took(parcel, lanes)
-        if bodies:
-            frame.said.append(chunks.write_messages(self._lane, first, bodies))
-            frame.messages -= len(bodies)
-            self._bytes += size
-        return bool(bodies)
+        return self._join(frame, first, bodies)
+
+    def _join(self, frame: Frame, first: int, bodies: list[bytes]) -> bool:
+        """Let small messages join a frame; tell whether there are any."""
+        if not bodies:
+            return False
+        frame.said.append(chunks.write_messages(self._lane, first, bodies))
+        frame.messages -= len(bodies)
+        self._bytes += sum(map(len, bodies))
+        return True
 
     def _begin_other(self, frame: Frame, lanes: Lanes[Any]) -> bool:
         """Begin with a message that does not go with others; False if there is none."""

@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, ParamSpec
+from typing import Any, TypeVarTuple
 
 import attrs
 
@@ -27,7 +27,7 @@ from ..errors import LocalWireError, MessageTooBigError, RemoteWireError
 
 __all__ = ["Limits", "has_escapes", "read", "write"]
 
-P = ParamSpec("P")
+T = TypeVarTuple("T")
 
 
 @attrs.frozen
@@ -85,10 +85,9 @@ def _too_deep(data: bytes, limit: int) -> bool:
     A text that is not JSON may pass, but never one in which a parser would go deeper before it
     finds out: up to there it is JSON.
     """
-    if len(data) <= _SHORT:
-        if data.count(b"{") + data.count(b"[") <= limit:
-            return False
-    elif not (_has_more(data, b"[", limit // 2) or _has_more(data, b"{", limit // 2)):
+    if len(data) > _SHORT and not (
+        _has_more(data, b"[", limit // 2) or _has_more(data, b"{", limit // 2)
+    ):
         return False
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -136,7 +135,7 @@ def encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
     return fast
 
 
-def write(limits: Limits, encode: Callable[P, str], *values: P.args, **more: P.kwargs) -> bytes:
+def write(limits: Limits, encode: Callable[[*T], str], *values: *T) -> bytes:
     """Return `values` as JSON.
 
     Args:
@@ -144,21 +143,23 @@ def write(limits: Limits, encode: Callable[P, str], *values: P.args, **more: P.k
         encode: returns them as `encode` of a `json.JSONEncoder` does that escapes what is not
             ASCII.
         values: what to write.
-        more: what goes with it.
 
     Raises:
         MessageTooBigError: the text is too big.
         LocalWireError: the value cannot be written, or nests too deeply.
     """
     try:
-        data = encode(*values, **more).encode("ascii")
+        data = encode(*values).encode("ascii")
     except (TypeError, ValueError) as error:
         raise LocalWireError(f"the message cannot be written as JSON: {error}") from error
     except RecursionError:
         raise LocalWireError("the message contains itself, or nests too deeply") from None
     if len(data) > limits.message_size:
         raise MessageTooBigError(len(data), limits.message_size)
-    if _too_deep(data, limits.depth):
+    # Few brackets are not deep, and it is a call less to see that here.
+    if (len(data) > _SHORT or data.count(b"{") + data.count(b"[") > limits.depth) and _too_deep(
+        data, limits.depth
+    ):
         raise LocalWireError(f"the message nests deeper than {limits.depth}: send it flatter")
     if b"\\" in data and (lone := _lone_surrogate(data)):
         raise LocalWireError(f"the message contains {lone}, half of a surrogate pair: no text")
@@ -175,7 +176,9 @@ def read(data: bytes, limits: Limits) -> Any:
         raise RemoteWireError(
             f"a message of {len(data)} bytes, at most {limits.message_size} are taken"
         )
-    if _too_deep(data, limits.depth):
+    if (len(data) > _SHORT or data.count(b"{") + data.count(b"[") > limits.depth) and _too_deep(
+        data, limits.depth
+    ):
         raise RemoteWireError(f"a message that nests deeper than {limits.depth}: {data[:40]!r}...")
     if b"\\" in data and (lone := _lone_surrogate(data)):
         raise RemoteWireError(f"a message with {lone}, half of a surrogate pair")

@@ -51,6 +51,8 @@ __all__ = ["JSONMessageSerializer"]
 
 _TYPE, _DATA = "__type__", "__data__"
 _KEY = b'"__type__"'
+_START = '{"__type__"'
+_FIRST = _START.encode()
 _BYTES = "bytes"
 
 # The fields of the package's own messages that are names.
@@ -106,7 +108,9 @@ class _Format:
                     self.table.complete([] if issubclass(cls, BusLocalMessage) else [cls])
             except (TypeError, ValueError) as error:
                 self.left_out[cls] = str(error)
-        self._writers: dict[type, tuple[str, int, Callable[[Any], str]]] = {}
+        # By tag, those that have come.
+        self._shapes: dict[str, Shape] = {}
+        self._writers: dict[type, Callable[[Any, int, int], str]] = {}
         self._write = encoder(self._tagged)
 
     def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
@@ -124,46 +128,47 @@ class _Format:
     def encode(self, message: BusMessage, message_id: int, number: int) -> bytes:
         """Write one message; `number` counts the messages of its class."""
         cls = type(message)
-        if isinstance(message, BusLocalMessage):
-            raise LocalWireError(f"a {cls.__qualname__} is local-only and stays in its process")
-        tag = self.table.tags.get(cls)
-        if tag is None or tag not in self.table.messages:
-            if cls in PIPECAT.messages:
-                raise LocalWireError(
-                    f"a {cls.__qualname__} has no older name: pipecat_subagents does not know it"
-                )
-            raise LocalWireError(
-                f"messages of {cls.__qualname__} are not registered: name the class in "
-                "messages=(...) of the serializer"
-            )
-        text = write(self.limits, self._text, cls, message, message_id, number)
-        if _has_typed_values(text):
+        writer = self._writers.get(cls)
+        if writer is None:
+            writer = self._writers[cls] = self._writer(self._shape_of(cls))
+        text = write(self.limits, writer, message, message_id, number)
+        if text.find(_KEY, len(_FIRST)) >= 0:
             _refuse_look_alikes(message)
         return text
 
-    def _text(self, cls: type, message: BusMessage, message_id: int, number: int) -> str:
-        if (writer := self._writers.get(cls)) is None:
-            writer = self._writers[cls] = self._writer(self.table.shape(cls))
-        begin, skipped, fields = writer
-        numbers = {"id": message_id, "number": number}
-        return f"{begin % numbers}{fields(message)[skipped:]}}}}}"
+    def _shape_of(self, cls: type[BusMessage]) -> Shape:
+        """Return what messages of a class look like.
 
-    def _writer(self, shape: Shape) -> tuple[str, int, Callable[[Any], str]]:
-        """Return how messages of one class begin, and the function that writes their fields.
-
-        And how many characters of what it returns are too many: the comma, if nothing is before.
+        Raises:
+            LocalWireError: they do not cross.
         """
+        if issubclass(cls, BusLocalMessage):
+            raise LocalWireError(f"a {cls.__qualname__} is local-only and stays in its process")
+        tag = self.table.tags.get(cls)
+        if tag is not None and tag in self.table.messages:
+            return self.table.shape(cls)
+        if cls in PIPECAT.messages:
+            raise LocalWireError(
+                f"a {cls.__qualname__} has no older name: pipecat_subagents does not know it"
+            )
+        raise LocalWireError(
+            f"messages of {cls.__qualname__} are not registered: name the class in "
+            "messages=(...) of the serializer"
+        )
 
-        def literal(value: Any) -> str:
-            return self._write(value).replace("%", "%%")
-
-        name = literal(shape.tag.rpartition(".")[2])
-        before = {"id": "%(id)d", "name": f'{name[:-1]}#%(number)d"'}
-        before |= {key: literal(value) for key, value in self.added}
-        # A field of the same name stands in its place.
-        own = [f'"{key}":{text}' for key, text in before.items() if key in shape.ignored]
-        begin = f'{{"{_TYPE}":{literal(shape.tag)},"{_DATA}":{{{",".join(own)}'
-        return begin, not own, make_writer(shape.fields, self._write, shape.check)
+    def _writer(self, shape: Shape) -> Callable[[BusMessage, int, int], str]:
+        """Return the function that writes messages of one class, with the two numbers."""
+        name = self._write(shape.tag.rpartition(".")[2])
+        head: list[str | int] = [f'{_START}:{self._write(shape.tag)},"{_DATA}":{{']
+        # A field of the same name stands in the place of what is added.
+        if "id" in shape.ignored:
+            head += ['"id":', 0]
+        if "name" in shape.ignored:
+            head += [f'{"," if len(head) > 1 else ""}"name":{name[:-1]}#', 1, '"']
+        for key, value in self.added:
+            if key in shape.ignored:
+                head += [f'{"," if len(head) > 1 else ""}"{key}":{self._write(value)}']
+        return make_writer(shape.fields, self._write, shape.check, head, "}}")
 
     def _tagged(self, value: Any) -> Any:
         """Write what JSON has no word for."""
@@ -189,17 +194,20 @@ class _Format:
     def decode(self, text: bytes) -> BusMessage:
         """Read one message."""
         envelope = read(text, self.limits)
-        tag = data = None
-        if is_dict(envelope) and len(envelope) == 2:
-            tag, data = envelope.get(_TYPE), envelope.get(_DATA)
-        if not isinstance(tag, str) or not is_dict(data):
-            raise RemoteWireError(f"no message: {reprlib.repr(envelope)}")
-        cls = self.table.messages.get(tag)
-        if cls is None:
-            return self._other(tag, data)
-        shape = self.table.shape(cls)
+        try:
+            tag, data = envelope[_TYPE], envelope[_DATA]
+            shape = self._shapes.get(tag)
+        except (TypeError, LookupError):
+            raise _no_message(envelope) from None
+        if len(envelope) != 2 or not isinstance(tag, str) or not is_dict(data):
+            raise _no_message(envelope)
+        if shape is None:
+            cls = self.table.messages.get(tag)
+            if cls is None:
+                return self._other(tag, data)
+            shape = self._shapes[tag] = self.table.shape(cls)
         # A typed value cannot hide: its key is written as it is, or with an escape.
-        if has_escapes(text) or _has_typed_values(text):
+        if (b"\\" in text and has_escapes(text)) or _has_typed_values(text):
             data = {key: self._revive(each) for key, each in data.items()}
         message: BusMessage = shape.build(data)
         return message
@@ -245,9 +253,14 @@ class _Format:
         return self.table.shape(cls).build({key: self._revive(each) for key, each in data.items()})
 
 
+def _no_message(said: object) -> RemoteWireError:
+    return RemoteWireError(f"no message: {reprlib.repr(said)}")
+
+
 def _has_typed_values(text: bytes) -> bool:
     """Tell whether the tag of the message may not be the only one."""
-    return text.rfind(_KEY) != text.find(_KEY)
+    # Nearly always it stands first.
+    return text.find(_KEY, 2 if text.startswith(_FIRST) else text.find(_KEY) + 1) >= 0
 
 
 def _from_base64(data: object) -> bytes:
