@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -68,6 +68,12 @@ def values(samples: Samples, figure: Figure) -> list[float] | None:
     return known if known and len(known) == len(found) else None
 
 
+def is_bound(samples: Samples, figure: Figure | None) -> bool:
+    """Tell whether a figure is only what it is at least: somebody has waited no longer."""
+    reports = samples.get(figure.run, ()) if figure else ()
+    return any(figure and figure.field in report.get("bounds", ()) for report in reports)
+
+
 def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
     """Compare a claim with the samples.
 
@@ -83,26 +89,30 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
         shown = claim.show(statistics.median(ours)) if ours else "-"
         verdict: Verdict = "skip" if is_without_figure(claim, samples) else "FAIL"
         return Line(claim.title, shown, "-", needed, verdict, "-")
+    ours_open, other_open = is_bound(samples, claim.ours), is_bound(samples, claim.other)
     compared = ours
     shown_other = "-"
     if claim.other and other is not None:
-        shown_other = f"{sides[claim.other.run]} {claim.show(statistics.median(other))}"
+        shown_other = f"{sides[claim.other.run]} {written(claim, other, other_open)}"
         compared = [compare(claim, mine, theirs) for mine, theirs in zip(ours, other, strict=True)]
     spread = Spread.of(compared)
+    at_most = claim.kind in ("within", "below")
+    # What the ratio is at least, or at most, where a side is only known to take longer than that.
+    low, high = (ours_open, other_open) if at_most else (other_open, ours_open)
+    ratio = "-" if low and high else "> " * low + "< " * high + describe(claim, spread)
     if claim.bound is None:
         verdict = "info"
     else:
-        at_most = claim.kind in ("within", "below")
         met = spread.median <= claim.bound if at_most else spread.median >= claim.bound
-        verdict = "PASS" if met else "FAIL"
+        verdict = "PASS" if met and not (low if at_most else high) else "FAIL"
     return Line(
-        claim.title,
-        claim.show(statistics.median(ours)),
-        shown_other,
-        needed,
-        verdict,
-        describe(claim, spread),
-    )
+        claim.title, written(claim, ours, ours_open), shown_other, needed, verdict, ratio
+    )  # fmt: skip
+
+
+def written(claim: Claim, figures: Sequence[float], is_open: bool) -> str:
+    """Write the median of a figure, which may only be a bound."""
+    return "> " * is_open + claim.show(statistics.median(figures))
 
 
 def is_without_figure(claim: Claim, samples: Samples) -> bool:
@@ -165,10 +175,28 @@ def lines_of(claims: Iterable[Claim], samples: Samples, titles: Mapping[str, str
 HEAD = ("what", "ours", "compared with", "needed", "", "ratio [min - max of rounds]")
 
 
-def print_table(lines: Sequence[Line]) -> None:
-    """Print the outcome of all claims."""
-    for row in aligned([HEAD, *(attrs.astuple(line) for line in lines)]):
-        print(row)
+@attrs.frozen
+class Table:
+    """A table that is shown: to a terminal in another way than to a file."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    verdict: int | None = None
+    """Which column has a verdict."""
+
+
+Part: TypeAlias = str | Table
+"""What is shown: a table, or lines of text."""
+
+
+def table_of(lines: Sequence[Line]) -> list[Part]:
+    """Return the table of claims, if there are any."""
+    return [Table(HEAD, [attrs.astuple(line) for line in lines], verdict=4)] if lines else []
+
+
+def as_text(part: Part) -> str:
+    """Return what is shown as plain text."""
+    return part if isinstance(part, str) else "\n".join(aligned([part.head, *part.rows]))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,8 @@
-"""What the commands that compare sides have in common: options, the record, the table."""
+"""What is done with a subject, whoever asks: refuse, measure, show, keep.
+
+`trioworkers bench` asks, with a parser of its own; and so does `python -m benchmarks.NAME`, whose
+options are at the end of this file.
+"""
 
 from __future__ import annotations
 
@@ -7,251 +11,220 @@ import datetime as dt
 import json
 import os
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from trioworkers._cli.exits import CRASHED, Refusal
+from trioworkers._cli.exits import CRASHED, NO_INPUT, WRONG_ARGUMENT, Refusal
+from trioworkers._cli.output import complain, emit
 
-from .claims import Claim, Line, Samples, lines_of, noise, print_table
-from .harness import CHECKOUT, Group, Progress, Side, machine, measure, on_stderr
-from .peers.environments import PIPECAT, PeerRefusedError
-from .stats import in_ms as in_ms
-from .stats import in_us as in_us
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from .subjects import Subject
+from .claims import Part, Samples, as_text, noise
+from .harness import CHECKOUT, Group, Progress, machine, measure, on_stderr
+from .peers.environments import PeerRefusedError
+from .plots import NoPlotError, check_path, draw_subject
+from .stats import in_ms
+from .subjects import Subject
 
 BUSY_LOAD = 0.7
+"""How many others may want each core before a measurement."""
+
 BUSY_SPIN = 1.7
 
+MOST_ROUNDS = 1_000
 
-# The command line of this package's modules
+ENDED_EARLY = "ended early: these are the rounds that were complete; Ctrl-C again cancels"
 
 
-def parser(doc: str | None, module: str, parts: Iterable[str]) -> argparse.ArgumentParser:
-    """Return a parser of the options that every command has.
+class Options(Protocol):
+    """What can be said about any measurement."""
 
-    Args:
-        doc: the docstring of the command's module.
-        module: its name.
-        parts: what can be measured alone.
+    @property
+    def peers(self) -> bool:
+        """Whether the peers are measured as well."""
+        ...
+
+    @property
+    def yes(self) -> bool:
+        """Whether their environments are made without asking."""
+        ...
+
+    @property
+    def only(self) -> str | None:
+        """The names of the parts that are measured, with commas between them; None for all."""
+        ...
+
+    @property
+    def rounds(self) -> int | None:
+        """How many rounds; None for what each part says."""
+        ...
+
+    @property
+    def quick(self) -> bool:
+        """Whether a look is enough."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether it may take minutes."""
+        ...
+
+    @property
+    def json(self) -> Path | None:
+        """Where the record goes."""
+        ...
+
+    @property
+    def plot(self) -> Path | None:
+        """Where the picture goes."""
+        ...
+
+
+# Before anything is measured
+
+
+def refuse_unfit(subject: Subject, options: Options) -> None:
+    """Refuse what cannot be done.
+
+    Raises:
+        Refusal: that is so; says what to do.
     """
-    summary = (doc or "").partition("\n")[0]
-    made = argparse.ArgumentParser(prog=f"python -m {__package__}.{module}", description=summary)
-    made.add_argument("--only", help="what to measure, of " + ",".join(parts))
-    made.add_argument("--json", type=Path, help="write machine, versions and samples there")
-    made.add_argument("--show", type=Path, help="print the table of such a file instead")
-    return made
-
-
-def peer_parser(doc: str | None, module: str, groups: Sequence[Group]) -> argparse.ArgumentParser:
-    """Return the same for a command that measures Pipecat too."""
-    made = parser(doc, module, [group.name for group in groups])
-    made.add_argument("--peers", action="store_true", help="measure the peers as well")
-    made.add_argument("--yes", action="store_true", help="install a missing peer unasked")
-    made.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
-    made.add_argument("--rounds", type=int, help="rounds for every group")
-    return made
-
-
-def run_subject(subject: Subject, doc: str | None) -> int:
-    """Do what the command line says; return the exit code: 1 if a claim does not hold.
-
-    Args:
-        subject: what is measured.
-        doc: the docstring of its module.
-    """
-    made = peer_parser(doc, subject.name, subject.groups)
-    made.add_argument("--plot", type=Path, help="draw it there, as .svg or .png")
-    arguments = made.parse_args()
-    only = arguments.only.split(",") if arguments.only else None
-
-    def take() -> Samples:
-        if subject.take is not None:
-            return subject.take(quick=arguments.quick, progress=on_stderr)
-        sides = subject.sides(peers=arguments.peers)
-        if arguments.peers:
-            ensure_peers(subject, yes=arguments.yes)
-        return measure(
-            chosen(subject.groups, only), sides, quick=arguments.quick, rounds=arguments.rounds
+    name = subject.name
+    if options.quick and options.full:
+        raise Refusal(WRONG_ARGUMENT, "--quick and --full exclude each other: give one of them")
+    if options.rounds is not None and not 1 <= options.rounds <= MOST_ROUNDS:
+        sentence = f"rounds is {options.rounds}: give a number from 1 to {MOST_ROUNDS:,}"
+        raise Refusal(WRONG_ARGUMENT, sentence)
+    if options.peers and not subject.needed_peers():
+        raise Refusal(WRONG_ARGUMENT, f"{name} has no peers: leave out --peers")
+    if options.only is not None and subject.take is not None:
+        raise Refusal(WRONG_ARGUMENT, f"{name} is measured as a whole: leave out --only")
+    chosen(subject, options)
+    if options.plot is not None:
+        if not subject.has_plot:
+            raise Refusal(WRONG_ARGUMENT, f"{name} has no plot: leave out --plot")
+        try:
+            check_path(options.plot)
+        except NoPlotError as error:
+            raise Refusal(WRONG_ARGUMENT, f"--plot: {error}") from error
+    if options.json is not None and (options.json.is_dir() or not options.json.parent.is_dir()):
+        raise Refusal(
+            WRONG_ARGUMENT,
+            f"--json: {str(options.json)!r} cannot be a file: give one in a folder that exists",
         )
 
-    record = record_of(arguments, take, quick=arguments.quick, subject=subject)
-    code = present_lines(record, subject.lines(record["samples"]))
-    if arguments.plot:
-        from .plots import draw_subject
 
-        draw_subject(subject, record, arguments.plot)
-    return code
+def chosen(subject: Subject, options: Options) -> list[Group]:
+    """Return the parts that are wanted.
 
-
-def chosen(groups: Sequence[Group], only: Sequence[str] | None) -> list[Group]:
-    """Return the groups that are wanted; all if `only` is None."""
-    return [group for group in groups if only is None or group.name in only]
+    Raises:
+        Refusal: there is no such part.
+    """
+    known = {group.name: group for group in subject.groups}
+    shorter = {} if options.full else {group.name: group for group in subject.shorter}
+    if options.only is None:
+        return list((shorter or known).values())
+    named = [name.strip() for name in options.only.split(",")]
+    if unknown := [name for name in named if name not in known]:
+        sentence = (
+            f"{subject.name} has no part {', '.join(map(repr, unknown))}: "
+            f"give some of {','.join(known)}"
+        )
+        raise Refusal(WRONG_ARGUMENT, sentence)
+    return [(known | shorter)[name] for name in known if name in named]
 
 
 def ensure_peers(subject: Subject, *, yes: bool) -> None:
     """Make the environments of the peers that a subject needs.
 
     Raises:
-        SystemExit: one is missing, and may not be made.
+        Refusal: one is missing, and may not or cannot be made.
     """
-    try:
-        for peer in subject.needed_peers().values():
-            peer.ensure(yes=yes)
-    except PeerRefusedError as error:
-        raise SystemExit(str(error)) from error
-
-
-def measure_beside_peer(
-    arguments: argparse.Namespace, groups: Sequence[Group], sides: dict[str, Side], peer: str
-) -> Samples:
-    """Measure what the command line asks for, beside the peer if it asks for that.
-
-    Args:
-        arguments: those of `peer_parser`.
-        groups: everything that can be measured.
-        sides: who is measured anyway.
-        peer: the module that is the peer's side.
-    """
-    if arguments.peers:
+    for peer in subject.needed_peers().values():
         try:
-            PIPECAT.ensure(yes=arguments.yes)
+            peer.ensure(yes=yes)
         except PeerRefusedError as error:
-            raise SystemExit(str(error)) from error
-        sides = sides | {"pipecat": Side("pipecat", peer, str(PIPECAT.python))}
-    only = arguments.only.split(",") if arguments.only else None
-    return measure(chosen(groups, only), sides, quick=arguments.quick, rounds=arguments.rounds)
+            raise Refusal(WRONG_ARGUMENT, f"{error}, or leave out --peers") from error
+        except subprocess.CalledProcessError as error:
+            sentence = f"{peer.requirements[0]} could not be installed: see above"
+            raise Refusal(CRASHED, sentence) from error
 
 
 # The record
 
 
-def record_of(
-    arguments: argparse.Namespace,
-    take: Callable[[], Samples],
-    *,
-    quick: bool = False,
-    subject: Subject | None = None,
+def measured_subject(
+    subject: Subject, options: Options, progress: Progress = on_stderr
 ) -> dict[str, Any]:
-    """Measure, or read what was measured; return everything worth keeping, and keep it if asked to.
+    """Measure, and return everything worth keeping, fit for JSON.
+
+    A Ctrl-C ends it early: the record holds the rounds that were complete.
 
     Args:
-        arguments: those of `parser`.
-        take: measures.
-        quick: whether the figures are a look only.
-        subject: what is measured, if it is one.
-    """
-    if arguments.show:
-        kept: dict[str, Any] = json.loads(arguments.show.read_text(encoding="utf-8"))
-        return kept
-    record = measured(take, quick=quick, subject=subject)
-    if arguments.json:
-        arguments.json.write_text(as_text(record), encoding="utf-8")
-    return record
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say which file it is that cannot be written: a full disk does not.
+        subject: what is measured; the environments of its peers are there, if they are wanted.
+        options: how much of it.
+        progress: told before each process.
 
     Raises:
-        Refusal: it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        name = str(error.filename or path)
-        raise Refusal(CRASHED, f"cannot write {name!r}: {error.strerror}") from error
-
-
-def as_text(record: Mapping[str, Any]) -> str:
-    """Return a record as it stands in a file."""
-    return json.dumps(record, indent=1) + "\n"
-
-
-def measured(
-    take: Callable[[], Samples], *, quick: bool, subject: Subject | None
-) -> dict[str, Any]:
-    """Measure, and return everything worth keeping.
-
-    Args:
-        take: measures.
-        quick: whether the figures are a look only.
-        subject: what is measured, if it is one.
+        KeyboardInterrupt: a Ctrl-C, and nothing was complete.
+        Refusal: nothing could be measured.
     """
     # What is measured is what stands there now, whatever is committed meanwhile.
     version, started, load = commit(), dt.datetime.now(dt.UTC), os.getloadavg()[0]
-    samples = take()
-    named = (
-        {}
-        if subject is None
-        else {
-            "subject": subject.name,
-            "sides": {key: side for key, side in subject.run_sides.items() if key in samples},
-        }
-    )
-    return {
-        **named,
+    samples, early = take(subject, options, progress)
+    refuse_nothing(samples)
+    samples = subject.complete(samples)
+    record = {
+        "subject": subject.name,
+        "sides": {key: side for key, side in subject.run_sides.items() if key in samples},
         "machine": machine(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((dt.datetime.now(dt.UTC) - started).total_seconds()),
         "load": round(load, 2),
-        "quick": quick,
+        "quick": options.quick,
         "commit": version,
         "versions": versions(samples),
         "samples": samples,
+        **subject.facts,
     }
+    return {**record, "early": True} if early else record
 
 
-def measured_subject(
-    subject: Subject,
-    *,
-    peers: bool = False,
-    quick: bool = False,
-    rounds: int | None = None,
-    progress: Progress = on_stderr,
-    stopped: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    """Measure a subject, and return the record.
+def take(subject: Subject, options: Options, progress: Progress) -> tuple[Samples, bool]:
+    """Measure, and return the samples, and whether a Ctrl-C came before the end."""
+    quick, rounds = options.quick, options.rounds
+    if subject.take is not None:
+        return subject.take(quick=quick, rounds=rounds, progress=progress), False
+    samples: Samples = {}
+    groups, sides = chosen(subject, options), subject.sides(peers=options.peers)
+    try:
+        measure(groups, sides, quick=quick, rounds=rounds, progress=progress, into=samples)
+    except KeyboardInterrupt:
+        if not samples:
+            raise
+        complain(ENDED_EARLY)
+        return samples, True
+    return samples, False
 
-    Args:
-        subject: what is measured.
-        peers: with those whose environments must be there.
-        quick: whether a look is enough.
-        rounds: how many; by default what each group says.
-        progress: told before each process.
-        stopped: called after a Ctrl-C, and then the record holds the rounds that were complete.
-            By default a Ctrl-C leaves no record.
+
+def refuse_nothing(samples: Samples) -> None:
+    """Refuse samples that hold no figure.
 
     Raises:
-        KeyboardInterrupt: a Ctrl-C, and nothing was complete.
+        Refusal: a process has refused what it was told, or all have failed.
     """
-    early = False
+    reports = [report for each in samples.values() for report in each]
+    for report in reports:
+        if "refused" in report:
+            raise Refusal(WRONG_ARGUMENT, str(report["refused"]))
+    if reports and all("error" in report for report in reports):
+        raise Refusal(CRASHED, f"nothing could be measured: {reports[0]['error']}")
 
-    def take() -> Samples:
-        nonlocal early
-        if subject.take is not None:
-            return subject.take(quick=quick, progress=progress)
-        samples: Samples = {}
-        sides = subject.sides(peers=peers)
-        try:
-            measure(
-                subject.groups, sides, quick=quick, rounds=rounds, progress=progress, into=samples
-            )
-        except KeyboardInterrupt:
-            if stopped is None or not samples:
-                raise
-            early = True
-            stopped()
-        return samples
 
-    record = measured(take, quick=quick, subject=subject)
-    return {**record, "early": True} if early else record
+def failed(record: Mapping[str, Any]) -> bool:
+    """Tell whether something could not be measured."""
+    return any("error" in report for each in record["samples"].values() for report in each)
 
 
 def commit() -> str:
@@ -277,44 +250,156 @@ def versions(samples: Samples) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-# The table
+# Showing
 
 
-def present(record: dict[str, Any], claims: Sequence[Claim], titles: Mapping[str, str]) -> int:
-    """Print the table; return the exit code: 1 if a claim does not hold.
-
-    Args:
-        record: what was measured.
-        claims: what must hold.
-        titles: how the table calls the side of a run, by the run's key.
-    """
-    return present_lines(record, lines_of(claims, record["samples"], titles))
-
-
-def present_lines(record: dict[str, Any], lines: Sequence[Line]) -> int:
-    """Print what the figures depend on and the table; return the exit code."""
-    for line in heading(record):
-        print(line)
-    print()
-    print_table(lines)
-    return int(any(line.verdict == "FAIL" for line in lines))
-
-
-def heading(record: dict[str, Any]) -> list[str]:
+def heading(record: Mapping[str, Any]) -> list[str]:
     """Return lines that tell what the figures depend on."""
     described = record["machine"]
     names = (f"{name} {version}" for name, version in record["versions"].items())
     spread = noise(record["samples"])
     slowest = spread.high / spread.median if spread.median else 1.0
+    took = [
+        f"{record['seconds']} s",
+        "quick" * record["quick"],
+        "ended early" * ("early" in record),
+    ]
     lines = [
         f"{described['cpu']}, {described['cores']} cores, {described['system']}",
         f"{described['implementation']} {described['python']}, {', '.join(names)}",
-        f"commit {record['commit']}, {record['started']}, {record['seconds']} s"
-        f"{', quick' if record['quick'] else ''}; noise: a fixed loop took {in_ms(spread.median)}, "
-        f"{in_ms(spread.low)} at best, {slowest:.2g} times the median at worst",
+        f"commit {record['commit']}, {record['started']}, {', '.join(filter(None, took))}; "
+        f"noise: a fixed loop took {in_ms(spread.median)}, {in_ms(spread.low)} at best, "
+        f"{slowest:.2g} times the median at worst",
     ]
-    if record["load"] > BUSY_LOAD or slowest > BUSY_SPIN:
+    if record["load"] > BUSY_LOAD * (described["cores"] or 1) or slowest > BUSY_SPIN:
         lines.append(
             f"the machine was busy (load {record['load']} before): do not trust what is under 1 ms"
         )
     return lines
+
+
+def parts_of(subject: Subject, record: Mapping[str, Any]) -> list[Part]:
+    """Return what is shown of a record: tables, and sentences."""
+    errors = [
+        f"{key} could not be measured: {report['error']}"
+        for key, reports in record["samples"].items()
+        for report in reports
+        if "error" in report
+    ]
+    parts = ["\n".join(heading(record)), *subject.shown(record), "\n".join(errors)]
+    return [part for part in parts if part]
+
+
+# Keeping
+
+
+def keep(subject: Subject, record: Mapping[str, Any], options: Options) -> list[Path]:
+    """Write the files that were asked for; return the pictures.
+
+    Raises:
+        Refusal: one cannot be written, or nothing was measured that can be drawn.
+    """
+    if options.json is not None:
+        with writing(options.json):
+            text = json.dumps(record, indent=1) + "\n"
+            options.json.write_text(text, encoding="utf-8")
+    if options.plot is None:
+        return []
+    try:
+        with writing(options.plot):
+            return draw_subject(subject, record, options.plot)
+    except NoPlotError as error:
+        raise Refusal(CRASHED, f"--plot: {error}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file it is that cannot be written: a full disk does not.
+
+    Raises:
+        Refusal: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = str(error.filename or path)
+        raise Refusal(CRASHED, f"cannot write {name!r}: {error.strerror}") from error
+
+
+# The command line of this package's modules
+
+
+class Given(argparse.Namespace):
+    """The options of `python -m benchmarks.NAME`, which measures all there is."""
+
+    peers: bool
+    yes: bool
+    only: str | None
+    rounds: int | None
+    quick: bool
+    json: Path | None
+    plot: Path | None
+    show: Path | None
+
+    @property
+    def full(self) -> bool:
+        """Whether it may take minutes."""
+        return not self.quick
+
+
+def parser(subject: Subject, doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a subject's module, which has this docstring."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m {__package__}.{subject.name}",
+        description=(doc or "").partition("\n")[0],
+    )
+    parts = ",".join(group.name for group in subject.groups)
+    made.add_argument("--peers", action="store_true", help="measure the peers as well")
+    made.add_argument("--yes", action="store_true", help="install a missing peer unasked")
+    made.add_argument("--only", help=f"what to measure, of {parts}".replace("%", "%%"))
+    made.add_argument("--rounds", type=int, help="rounds for every part")
+    made.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
+    made.add_argument("--json", type=Path, help="write machine, versions and samples there")
+    made.add_argument("--plot", type=Path, help="draw it there, as .svg or .png")
+    made.add_argument("--show", type=Path, help="print the table of such a file instead")
+    return made
+
+
+def run_subject(subject: Subject, doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit code: 1 if a claim does not hold.
+
+    Args:
+        subject: what is measured.
+        doc: the docstring of its module.
+        arguments: by default those of the process.
+    """
+    given = parser(subject, doc).parse_args(arguments, Given())
+    try:
+        refuse_unfit(subject, given)
+        record = measured_or_read(subject, given)
+        # First: it took long, and the files may go wrong.
+        emit("\n\n".join(map(as_text, parts_of(subject, record))) + "\n")
+        for path in keep(subject, record, given):
+            emit(f"drawn: {path}\n")
+    except Refusal as refusal:
+        complain(str(refusal))
+        return refusal.code
+    return int(any(line.verdict == "FAIL" for line in subject.lines(record["samples"])))
+
+
+def measured_or_read(subject: Subject, given: Given) -> Mapping[str, Any]:
+    """Return the record that is wanted: of a file, or a new one.
+
+    Raises:
+        Refusal: there is none.
+    """
+    if given.show is None:
+        if given.peers:
+            ensure_peers(subject, yes=given.yes)
+        return measured_subject(subject, given)
+    try:
+        record: Mapping[str, Any] = json.loads(given.show.read_bytes())
+    except OSError as error:
+        sentence = f"cannot read {str(given.show)!r}: {error.strerror}"
+        raise Refusal(NO_INPUT, sentence) from error
+    return record

@@ -12,8 +12,9 @@ measures stands in its own file.
 How it is measured:
 
 - Each measurement runs in a fresh process, which prints its figures and exits. The sides take
-  turns, A B A B, over several rounds. Ratios are made within a round, so that both sides met the
-  same noise; the table gives the median of the rounds' ratios and, in brackets, the smallest and
+  turns over several rounds, A B B A: every other round goes backwards, so that a machine that
+  becomes slower or faster meanwhile favours nobody. Ratios are made within a round, so that both
+  sides met the same noise; the table gives the median of the rounds' ratios and, in brackets, the smallest and
   the largest. A verdict is about that median.
 - Each side is written as its own documentation tells its users to: `ours.py`, `limits.py` (bare
   trio, no promises), `channels.py`, `peers/pykka_side.py`, `peers/pipecat_side.py`. A choice between

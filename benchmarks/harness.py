@@ -22,11 +22,6 @@ import attrs
 from .claims import Claim as Claim
 from .claims import Figure as Figure
 from .claims import Samples
-from .claims import judge as judge
-from .claims import noise as noise
-from .claims import print_table as print_table
-from .stats import Spread as Spread
-from .stats import significant as significant
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = __package__ or "benchmarks"
@@ -88,7 +83,11 @@ class Run:
 
 @attrs.frozen
 class Group:
-    """Runs that are compared with each other, and so take turns: A B C, A B C, ..."""
+    """Runs that are compared with each other, and so take turns: A B C, C B A, A B C, ...
+
+    Forth and back, as a machine that becomes slower or faster meanwhile would favour who is always
+    first, or always last.
+    """
 
     name: str
     rounds: int
@@ -140,7 +139,8 @@ def measure(
             interrupts is not among them.
 
     Returns:
-        For each run's key the reports of its rounds. A process that fails reports an `error`.
+        For each run's key the reports of its rounds. A process that fails reports an `error`, and
+        one that cannot do what it was told what it has `refused`; neither is started again.
     """
     samples: Samples = {} if into is None else into
     planned = [
@@ -154,17 +154,18 @@ def measure(
         broken: set[str] = set()
         for turn in range(each):
             found: Samples = {}
-            for run in runs:
+            for run in reversed(runs) if turn % 2 else runs:
                 number += 1
                 if run.key in broken:
                     continue
                 progress(Step(group.name, turn + 1, each, sides[run.side].name, number, total))
                 parameters = {**run.parameters, **(run.quick if quick else {})}
                 found[run.key] = [run_once(sides[run.side], run.case, parameters)]
-                if "error" in found[run.key][0]:
+                if "figures" not in found[run.key][0]:
                     broken.add(run.key)
-            for key, reports in found.items():
-                samples.setdefault(key, []).extend(reports)
+            for run in runs:
+                if run.key in found:
+                    samples.setdefault(run.key, []).extend(found[run.key])
     return samples
 
 
@@ -191,7 +192,7 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
             output, errors = "", f"not done after {LIMIT} s"
     if process.returncode:
         last = last_words(errors)
-        print(f"{side.name} {case} {parameters} failed:\n{errors}", file=sys.stderr)
+        print(f"{side.name}, {case} failed:\n{errors}", file=sys.stderr)
         return {"error": last}
     try:
         report: dict[str, Any] = json.loads(output.splitlines()[-1])

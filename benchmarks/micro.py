@@ -113,23 +113,22 @@ def pyperf_main() -> None:
 # The process that measures
 
 
-def take(*, quick: bool, progress: Progress) -> Samples:
+def take(*, quick: bool, rounds: int | None, progress: Progress) -> Samples:
     """Measure all steps.
 
     Args:
         quick: whether a look is enough.
+        rounds: how many processes.
         progress: told once, as pyperf does not say how far it is.
     """
     import pyperf
 
     progress(Step("all steps", 1, 1, "pyperf", 1, 1))
     side = Side("ours", f"{PACKAGE}.micro")
-    few = ("2", "2", "0.01") if quick else ("5", "4", "0.05")
+    processes, values, least = (2, 2, 0.01) if quick else (5, 4, 0.05)
     options = [
-        word
-        for pair in zip(("--processes", "--values", "--min-time"), few, strict=True)
-        for word in pair
-    ]
+        f"--processes={rounds or processes}", f"--values={values}", f"--min-time={least}",
+    ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "micro.json"
         command = [

@@ -74,8 +74,8 @@ def check_path(path: Path) -> None:
         raise NoPlotError(message)
 
 
-def draw_subject(subject: Subject, record: Mapping[str, Any], path: Path) -> None:
-    """Draw the first plot of a subject that something was measured for.
+def draw_subject(subject: Subject, record: Mapping[str, Any], path: Path) -> list[Path]:
+    """Draw what was measured of a subject; return the pictures.
 
     Args:
         subject: what was measured.
@@ -86,10 +86,12 @@ def draw_subject(subject: Subject, record: Mapping[str, Any], path: Path) -> Non
         NoPlotError: nothing was measured that can be drawn.
     """
     check_path(path)
+    if subject.draw is not None:
+        return subject.draw(record, path)
     for plot in subject.plots:
         if is_measured(plot, record["samples"]):
             draw(plot, subject, record, path)
-            return
+            return [path]
     message = f"nothing was measured that a plot of {subject.name!r} shows"
     raise NoPlotError(message)
 

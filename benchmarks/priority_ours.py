@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from array import array
 from functools import partial
@@ -27,7 +28,7 @@ from . import side
 from .latency import INTO_BACKLOG, Share, pack, pack_counts, spin, told
 from .limits import synchronous
 from .priority_remote import remote
-from .priority_scenario import load_scenario
+from .priority_scenario import load_scenario, show_users_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -178,10 +179,11 @@ async def load(settings: str, scenario: str = "") -> dict[str, Any]:
     """
     wanted = PrioritySettings(**json.loads(settings))
     if scenario:
+        sys.excepthook = show_users_traceback
         try:
             return tell(await record(load_scenario(scenario), wanted))
         except ScenarioError as error:
-            return {"scenario_error": str(error)}
+            raise side.RefusedError(str(error)) from error
     if wanted.link == "proxy":
         return await remote(wanted)
     if not wanted.neighbours:

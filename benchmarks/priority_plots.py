@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from .latency import NANOSECONDS
 from .plots import LOOKS, WORDS, Look, NoPlotError, check_path, in_unit
 from .priority_parts import BACKLOGS, CROWDS, TITLES
-from .priority_table import counts_of, depths_of, described, median_of, sides_with
+from .priority_table import (
+    counts_of,
+    depths_of,
+    described,
+    median_of,
+    sides_with,
+    unhandled_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +42,7 @@ GRID = "#dddddd"
 NINES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
-def draw_all(document: Mapping[str, Any], path: Path) -> list[Path]:
+def draw_all(record: Mapping[str, Any], path: Path) -> list[Path]:
     """Draw everything that was measured: the first picture at `path`, the others beside it.
 
     Raises:
@@ -45,7 +52,7 @@ def draw_all(document: Mapping[str, Any], path: Path) -> list[Path]:
     import matplotlib as mpl
 
     mpl.use("Agg")  # never a window
-    samples: Samples = document["samples"]
+    samples: Samples = record["samples"]
     written: list[Path] = []
     for name, has, draw in PICTURES:
         if has(samples):
@@ -53,7 +60,7 @@ def draw_all(document: Mapping[str, Any], path: Path) -> list[Path]:
             # A picture is the same file whenever it is drawn of the same figures.
             fonts: Any = {"svg.hashsalt": name, "font.size": 10.5, "axes.titlesize": 12}
             with mpl.rc_context(fonts):
-                save(draw(document), document, where)
+                save(draw(record), record, where)
             written.append(where)
     if not written:
         raise NoPlotError("nothing was measured that a plot of 'priority' shows")
@@ -107,12 +114,17 @@ def draw_percentiles(document: Mapping[str, Any]) -> Any:
     for place, (lane, title) in enumerate((("system", "System lane"), ("data", "Data lane"))):
         ax = axes[0][place]
         for side in sides:
-            points = percentile_line(counts_of(samples, f"load {side}", lane))
+            key = f"load {side}"
+            points = percentile_line(counts_of(samples, key, lane))
             if points:
                 look = SIDES[side]
+                lost = unhandled_of(samples, key)
+                if lost and lane == "system":
+                    ax.plot(*points[-1], "^", color=look.colour, markersize=11, zorder=4)
                 ax.plot(
                     [at for at, _ in points], [seconds for _, seconds in points],
-                    look.line, color=look.colour, label=NAMES[side], zorder=3 if side == "ours" else 2,
+                    look.line, color=look.colour, label=NAMES[side] + at_least(lost),
+                    zorder=3 if side == "ours" else 2,
                     linewidth=2.6 if side == "ours" else 1.6, marker=look.marker, markersize=5,
                     markevery=[n for n, (at, _) in enumerate(points) if at in MARKED],
                 )  # fmt: skip
@@ -127,6 +139,13 @@ def draw_percentiles(document: Mapping[str, Any]) -> Any:
     handles, labels = merged_legend(axes[0])
     figure.legend(handles, labels, loc="outside right center", frameon=False, handlelength=3)
     return figure
+
+
+def at_least(unhandled: int) -> str:
+    """Say what a line of latencies is, where some messages were not handled."""
+    if not unhandled:
+        return ""
+    return f"\n({unhandled:,} system messages not\nhandled: ▲, at least so long)"
 
 
 MARKED = tuple(nines(share) for share in NINES)
@@ -162,7 +181,7 @@ def merged_legend(axes: Sequence[Any]) -> tuple[list[Any], list[str]]:
     return list(found.values()), list(found)
 
 
-def wrapped(text: str, width: int = 90) -> str:
+def wrapped(text: str, width: int = 105) -> str:
     """Break a line where it is too long for a title."""
     import textwrap
 

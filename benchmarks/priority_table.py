@@ -10,55 +10,48 @@ from typing import TYPE_CHECKING, Any
 
 from trioworkers.bench._reports import LaneReport, lane_report
 
-from .claims import HEAD, Line, Samples, aligned, lines_of
-from .command import heading
+from .claims import Line, Part, Samples, Table, table_of
 from .latency import merged, unpack
-from .priority_parts import SUBJECT, TITLES
+from .priority_parts import TITLES
 from .stats import in_time
-from .subjects import Curve, slope_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 LANES = ("system", "sent", "data", "passes")
 KEPT = (*LANES, "depths", "events")
-PERCENTILES = ("p50", "p90", "p99", "p999", "maximum")
+PROBED = ("system", "sent")
+"""The lanes whose messages are waited for, with patience."""
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "maximum": 1.0}
 
 
 def complete(samples: Samples) -> Samples:
-    """Put what sides have told in its place: percentiles among the figures, the rest beside them.
-
-    Also adds, as a run of its own, the time of one pass of the scheduler in the largest crowd: its
-    99th percentile, as it is compared with that of a latency.
-    """
+    """Put what sides have told in its place: percentiles among the figures, the rest beside them."""
     for reports in samples.values():
         for report in reports:
             if "figures" in report:
                 complete_report(report)
         keep_once(reports)
-    crowded = samples.get("crowd ours 1000", [])
-    passes = [
-        {"figures": {"time": report["figures"]["passes_p99"]}}
-        for report in crowded
-        if "passes_p99" in report.get("figures", {})
-    ]
-    if passes and len(passes) == len(crowded):
-        samples["one pass"] = passes
     return samples
 
 
 def complete_report(report: dict[str, Any]) -> None:
     """Part what one process has told."""
     told = report["figures"]
-    if "scenario_error" in told:
-        report["refused"] = told.pop("scenario_error")
     recorded = {name: told.pop(name) for name in KEPT if name in told}
+    bounds: list[str] = []
     if recorded:
         report["recorded"] = recorded
     for lane in LANES:
         if recorded.get(lane):
             found = lane_report(unpack(recorded[lane]))
             told |= {f"{lane}_{name}": getattr(found, name) for name in PERCENTILES}
+            if lane in PROBED:
+                unhandled = told.get("unhandled", 0)
+                bounds += [f"{lane}_{name}" for name in unreached(found.count, unhandled)]
+    if recorded.get("depths"):
+        told["most_queued"] = max(data for _, data, _ in depths_in(recorded["depths"]))
     if told.get("throughput"):
         told["data_time"] = 1 / told["throughput"]
     # What `bench compare` looks at, by the names that it knows.
@@ -68,9 +61,15 @@ def complete_report(report: dict[str, Any]) -> None:
         "p999": "system_p999",
         "message": "data_time",
     }
-    told |= {
-        short: told[name] for short, name in names.items() if name in told and short not in told
-    }
+    shorter = {short: name for short, name in names.items() if name in told and short not in told}
+    told |= {short: told[name] for short, name in shorter.items()}
+    if bounds:
+        report["bounds"] = bounds + [short for short, name in shorter.items() if name in bounds]
+
+
+def unreached(count: int, unhandled: int) -> list[str]:
+    """Return the percentiles that are of messages not handled: a time waited, not a latency."""
+    return [name for name, share in PERCENTILES.items() if unhandled > count * (1 - share)]
 
 
 def keep_once(reports: list[dict[str, Any]]) -> None:
@@ -116,40 +115,13 @@ def median_of(samples: Samples, key: str, field: str) -> float | None:
 # The table
 
 
-def table(document: Mapping[str, Any]) -> str:
-    """Return everything as text: what the figures depend on, the lanes, and what must hold."""
-    samples: Samples = document["samples"]
-    parts = ["\n".join(heading(dict(document)))]
+def shown(record: Mapping[str, Any], lines: Sequence[Line]) -> list[Part]:
+    """Return what is shown: the lanes under the load, what must hold, and what a cancel left."""
+    samples: Samples = record["samples"]
+    parts: list[Part] = []
     if sides_with(samples, "load"):
-        parts.append("\n".join([described(document), "", *lanes(samples)]))
-    lines = lines_for(document)
-    if lines:
-        parts.append("\n".join(aligned([HEAD, *(as_row(line) for line in lines)])))
-    parts += [text for text in (errors(samples), after_cancel(samples)) if text]
-    return "\n\n".join(parts)
-
-
-def fails(document: Mapping[str, Any]) -> bool:
-    """Tell whether something that must hold does not."""
-    return any(line.verdict == "FAIL" for line in lines_for(document))
-
-
-def as_row(line: Line) -> tuple[str, ...]:
-    """Return a line's cells."""
-    return (line.title, line.ours, line.other, line.needed, line.verdict, line.ratio)
-
-
-def lines_for(document: Mapping[str, Any]) -> list[Line]:
-    """Return the lines of the table of claims and slopes."""
-    if document.get("scenario"):
-        return []
-    samples: Samples = document["samples"]
-    titles = {**SUBJECT.run_titles, "one pass": "a pass of"}
-    curves = [plot for plot in SUBJECT.plots if isinstance(plot, Curve)]
-    return [
-        *lines_of(SUBJECT.claims, samples, titles),
-        *(line for curve in curves for line in slope_lines(curve, samples, TITLES)),
-    ]
+        parts += [described(record), lanes(samples)]
+    return [*parts, *table_of(lines), after_cancel(samples)]
 
 
 def described(document: Mapping[str, Any]) -> str:
@@ -177,56 +149,65 @@ def described(document: Mapping[str, Any]) -> str:
     )
 
 
-def lanes(samples: Samples) -> list[str]:
+def lanes(samples: Samples) -> Table:
     """Return the table of latencies: a row for each side and lane, all rounds together."""
     head = (
-        "latency",
-        "lane",
-        "count",
-        "p50",
-        "p90",
-        "p99",
-        "p99.9",
-        "max",
-        "data/s",
-        "starved",
-        "deepest",
-    )
-    rows: list[tuple[str, ...]] = [head]
+        "latency", "lane", "count", "p50", "p90", "p99", "p99.9", "max", "data/s", "starved",
+        "most queued",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = []
     for side in sides_with(samples, "load"):
         key = f"load {side}"
         system, data = lane_of(samples, key, "system"), lane_of(samples, key, "data")
         sent = lane_of(samples, key, "sent")
-        unhandled = sum(int(report["figures"].get("unhandled", 0)) for report in samples[key])
-        lost = f", {unhandled} not handled" if unhandled else ""
+        unhandled = unhandled_of(samples, key)
+        lost = f", {unhandled:,} not handled" if unhandled else ""
         rate, starved = (median_of(samples, key, name) for name in ("throughput", "starvation"))
         rows += [
-            (TITLES[side], f"system, from due{lost}", *cells(system), "", "", ""),
-            ("", "system, from send", *cells(sent), "", "", ""),
+            (TITLES[side], f"system, from due{lost}", *cells(system, unhandled), "", "", ""),
+            ("", "system, from send", *cells(sent, unhandled), "", "", ""),
             (
                 "", "data", *cells(data), f"{rate or 0:,.0f}", in_time(starved or 0.0),
-                f"{max((each for _, each, _ in depths_of(samples, key)), default=0):,}",
+                f"{most_queued(samples, key):,}",
             ),
         ]  # fmt: skip
-    return aligned(rows)
+    return Table(head, rows)
+
+
+def unhandled_of(samples: Samples, key: str) -> int:
+    """Return how many system messages of a run were not handled within the patience."""
+    return sum(int(report["figures"].get("unhandled", 0)) for report in samples[key])
+
+
+def most_queued(samples: Samples, key: str) -> int:
+    """Return the largest number of data messages that waited at any time, in any round."""
+    told = [int(report["figures"].get("most_queued", 0)) for report in samples[key]]
+    # A record of former times has only what the last round saw.
+    return max(told) or max((data for _, data, _ in depths_of(samples, key)), default=0)
 
 
 def depths_of(samples: Samples, key: str) -> list[tuple[float, int, int]]:
-    """Return how full the mailbox was in one round: seconds, data messages, system messages."""
+    """Return how full the mailbox was in the last round: seconds, data messages, system messages."""
     for report in samples.get(key, ()):
         text: str = report.get("recorded", {}).get("depths", "")
         if text:
-            parts = (item.split(":") for item in text.split())
-            return [(float(at), int(data), int(system)) for at, data, system in parts]
+            return depths_in(text)
     return []
 
 
-def cells(report: LaneReport) -> tuple[str, ...]:
-    """Return a lane's percentiles as text."""
+def depths_in(text: str) -> list[tuple[float, int, int]]:
+    """Read how full a mailbox was: seconds, data messages, system messages."""
+    parts = (item.split(":") for item in text.split())
+    return [(float(at), int(data), int(system)) for at, data, system in parts]
+
+
+def cells(report: LaneReport, unhandled: int = 0) -> tuple[str, ...]:
+    """Return a lane's percentiles as text; those of what was not handled are bounds."""
     if not report.count:
         return ("0", "-", "-", "-", "-", "-")
-    times = (report.p50, report.p90, report.p99, report.p999, report.maximum)
-    return (f"{report.count:,}", *(in_time(each) for each in times))
+    bounds = unreached(report.count, unhandled)
+    times = (f"{'> ' * (name in bounds)}{in_time(getattr(report, name))}" for name in PERCENTILES)
+    return (f"{report.count:,}", *times)
 
 
 def after_cancel(samples: Samples) -> str:
@@ -239,16 +220,3 @@ def after_cancel(samples: Samples) -> str:
     if not found:
         return ""
     return "data handlers of 1 ms begun in the 0.1 s after a cancel: " + ", ".join(found)
-
-
-def errors(samples: Samples) -> str:
-    """Say what could not be measured."""
-    return "\n".join(unmeasured(samples))
-
-
-def unmeasured(samples: Samples) -> Iterable[str]:
-    """Return a line for each run that failed."""
-    for key, reports in samples.items():
-        for report in reports:
-            if "error" in report:
-                yield f"{key} could not be measured: {report['error']}"

@@ -1,5 +1,6 @@
 """What it costs to talk to a worker in another process, through our proxies and through Pipecat's.
 
+    trioworkers bench proxy                          # small messages, and 64 KiB of text one way
     python -m benchmarks.proxy                       # ours, and bare trio-websocket
     python -m benchmarks.proxy --peers               # and Pipecat, installed once, after asking
     python -m benchmarks.proxy --peers --json proxy.json
@@ -33,7 +34,7 @@ runner with one worker and one proxy, a WebSocket over loopback between them.
 - *The most there is*: these frames beside Pipecat's pair; and our two workers in one process, without
   any link, as nothing that has to be written and read again can be faster than that.
 
-Each round runs all sides in turn, in fresh processes; ratios are made within a round.  See `core.py`
+Each round runs all sides in turn, in fresh processes, every other one backwards; ratios are made within a round.  See `core.py`
 for the rest of the method.  Exits with 1 if a claim does not hold.
 """
 
@@ -41,15 +42,21 @@ from __future__ import annotations
 
 import sys
 
-from .command import in_us, measure_beside_peer, peer_parser, present, record_of
-from .harness import Claim, Figure, Group, Run, Side
+import attrs
 
-OURS = Side("ours", f"{__package__}.ours_proxy")
-LIMITS = Side("bare", f"{__package__}.limits_proxy")
+from .command import run_subject
+from .harness import Claim, Figure, Group, Run
+from .peers.environments import PIPECAT
+from .stats import in_us
+from .subjects import Dots, Subject
+
 TITLES = {"ours": "ours", "limits": "bare", "pipecat": "Pipecat"}
 
 SIZES = {"small": "small", "text": "64 KiB of text", "rows": "64 KiB of dicts"}
 ROUNDS = {"small": 5, "text": 4, "rows": 4}
+
+SHORTER = ("one_way small", "ask small", "one_way text")
+"""What `trioworkers bench proxy` measures in less than a minute."""
 
 
 def in_rate(seconds: float) -> str:
@@ -169,19 +176,28 @@ CLAIMS = (
 )
 
 
-def main() -> int:
-    """Measure, print the table, and return the exit code."""
-    arguments = peer_parser(__doc__, "proxy", GROUPS).parse_args()
-    sides = {"ours": OURS, "limits": LIMITS}
-    peer = f"{__package__}.peers.pipecat_proxy"
-    record = record_of(
-        arguments,
-        lambda: measure_beside_peer(arguments, GROUPS, sides, peer),
-        quick=arguments.quick,
-    )
-    titles = {run.key: TITLES[run.side] for group in GROUPS for run in group.runs}
-    return present(record, CLAIMS, titles)
-
+SUBJECT = Subject(
+    "proxy",
+    groups=GROUPS,
+    shorter=[attrs.evolve(each, rounds=2) for each in GROUPS if each.name in SHORTER],
+    claims=CLAIMS,
+    plots=(
+        Dots(
+            "proxy",
+            "How long a job takes over a WebSocket, question to answer",
+            "round trip of a small job",
+            rows=(
+                ("bare trio-websocket", "ask small bare"),
+                ("trioworkers", "ask small ours"),
+                ("Pipecat, not compressed", "ask small plain"),
+                ("Pipecat", "ask small pipecat"),
+            ),
+        ),
+    ),
+    modules={"ours": "ours_proxy", "limits": "limits_proxy", "pipecat": "peers.pipecat_proxy"},
+    titles=TITLES,
+    peers={"pipecat": PIPECAT},
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_subject(SUBJECT, __doc__))

@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from . import catalogue, core, plots, priority, priority_plots
+from . import core, plots, priority_plots, proxy
 from .subjects import Subject
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = ROOT / "docs" / "plots"
 RESULTS = ROOT / "benchmarks" / "results"
 
-DRAWN: dict[str, Subject] = {"core": core.SUBJECT, "proxy": catalogue.PROXY}
+DRAWN: dict[str, Subject] = {"core": core.SUBJECT, "proxy": proxy.SUBJECT}
 """The results that there are pictures of, besides those of priority."""
 
 NOT_YET = "not measured yet"
@@ -109,7 +109,7 @@ def pictures_of_priority(record: dict[str, Any]) -> Iterator[Picture]:
     digest = hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
     def draw() -> None:
-        for path in priority.plot(record, first):
+        for path in priority_plots.draw_all(record, first):
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"<!-- {digest} -->\n")
 

@@ -1,7 +1,7 @@
 """What a session costs: a runner with a proxy and two workers, opened and closed again.
 
     python -m benchmarks.sessions                    # 10,000 sessions of each kind
-    python -m benchmarks.sessions --sessions 1000 --json sessions.json
+    python -m benchmarks.sessions --quick --json sessions.json    # 1,000
     python -m benchmarks.sessions --show sessions.json
 
 - *memory*: over a connection within the process; the other end is a few lines.
@@ -36,9 +36,11 @@ from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serv
 from trioworkers.proxies._memory import memory_transports  # for tests, and so not public
 
 from . import side
-from .command import in_ms, parser, present, record_of
-from .harness import Claim, Figure, Group, Run, Samples, Side, measure
+from .command import run_subject
+from .harness import Claim, Figure, Group, Run
 from .limits import synchronous
+from .stats import in_ms
+from .subjects import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     Times = tuple[float, float, float]
 
 SESSIONS = 10_000
+FEW = 1_000
 KINDS = ("memory", "socket", "pair")
 WARM_UP = 0.1  # of all sessions
 SAMPLES = 20
@@ -192,28 +195,21 @@ async def repeat(session: Callable[[], Awaitable[Times]], sessions: int) -> Figu
     }
 
 
-# The table
-
-
-def main() -> int:
-    """Measure, print the table, and return the exit code."""
-    made = parser(__doc__, "sessions", KINDS)
-    made.add_argument("--sessions", type=int, default=SESSIONS, help="how many of each kind")
-    arguments = made.parse_args()
-    wanted = arguments.only.split(",") if arguments.only else KINDS
-
-    def take() -> Samples:
-        count = {"sessions": arguments.sessions}
-        groups = [
-            Group(kind, rounds=1, runs=(Run(kind, "ours", kind, count),))
-            for kind in KINDS
-            if kind in wanted
-        ]
-        sides = {"ours": Side("ours", f"{__package__}.sessions")}
-        return measure(groups, sides, quick=False, rounds=1)
-
-    return present(record_of(arguments, take, quick=arguments.sessions < SESSIONS), CLAIMS, {})
-
+SUBJECT = Subject(
+    "sessions",
+    groups=[
+        Group(
+            kind,
+            rounds=1,
+            quick_rounds=1,
+            runs=(Run(kind, "ours", kind, {"sessions": SESSIONS}, {"sessions": FEW}),),
+        )
+        for kind in KINDS
+    ],
+    claims=CLAIMS,
+    modules={"ours": "sessions"},
+    peers={},
+)
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in KINDS:  # a measured process
@@ -221,4 +217,4 @@ if __name__ == "__main__":
         distributions = ["trio", "trio-websocket", "attrs", "cattrs"]
         side.main({case.__name__: synchronous(case) for case in cases}, distributions)
     else:
-        sys.exit(main())
+        sys.exit(run_subject(SUBJECT, __doc__))

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 SPIN_LOOPS = 200_000
 
 
+class RefusedError(Exception):
+    """A case cannot do what it was told; the text says why, for the user."""
+
+
 def main(cases: Mapping[str, Case], distributions: Sequence[str]) -> None:
     """Run the case named on the command line and print its figures.
 
@@ -41,7 +45,11 @@ def main(cases: Mapping[str, Case], distributions: Sequence[str]) -> None:
     before = spin()
     cpu = time.process_time()
     started = time.perf_counter()
-    figures = cases[name](**parameters)
+    try:
+        figures = cases[name](**parameters)
+    except RefusedError as error:
+        print(json.dumps({"refused": str(error)}))
+        return
     report = {
         "figures": figures,
         "wall": time.perf_counter() - started,

@@ -8,12 +8,13 @@ subjects of one process one after the other.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import attrs
 
-from .claims import Claim, Line, Samples, lines_of
+from .claims import Claim, Line, Part, Samples, lines_of, table_of
 from .harness import PACKAGE, Group, Progress, Run, Side
 from .peers.environments import PIPECAT, PYKKA, Peer
 from .stats import Spread, growth, in_size, in_time, significant
@@ -81,9 +82,30 @@ class Dots:
 class Take(Protocol):
     """Measures a subject as a whole."""
 
-    def __call__(self, *, quick: bool, progress: Progress) -> Samples:
+    def __call__(self, *, quick: bool, rounds: int | None, progress: Progress) -> Samples:
         """Return the samples."""
         ...
+
+
+class Show(Protocol):
+    """Shows a record in another way than by the table of its claims."""
+
+    def __call__(self, record: Mapping[str, Any], lines: Sequence[Line]) -> list[Part]:
+        """Return what is shown; `lines` is the table of the claims."""
+        ...
+
+
+class Draw(Protocol):
+    """Draws a record in another way than by the first plot that was measured."""
+
+    def __call__(self, record: Mapping[str, Any], path: Path) -> list[Path]:
+        """Return the pictures; the first is `path`."""
+        ...
+
+
+def as_they_are(samples: Samples) -> Samples:
+    """Return samples that need nothing more."""
+    return samples
 
 
 @attrs.frozen
@@ -93,6 +115,8 @@ class Subject:
     Attributes:
         name: how commands call it.
         groups: what runs.
+        shorter: what runs instead, if all of it takes longer than a minute and nobody has asked for
+            that; parts of `groups`, with less in them.
         claims: what is compared, and what must hold.
         plots: the first of these that was measured is what `--plot` draws.
         modules: which module of this package is each side's program.
@@ -100,6 +124,10 @@ class Subject:
         peers: the sides that have environments of their own.
         parts: the subjects that it is made of, if it is made of several.
         take: measures in another way than in rounds of processes.
+        complete: makes the figures of what the processes have told.
+        facts: what the record tells besides, for example how much load there was.
+        show: shows the record in another way than by the table of its claims.
+        draw: draws it in another way than by the first plot that was measured.
     """
 
     name: str
@@ -111,6 +139,16 @@ class Subject:
     peers: Mapping[str, Peer] = attrs.field(factory=lambda: PEERS)
     parts: Sequence[Subject] = ()
     take: Take | None = None
+    shorter: Sequence[Group] = ()
+    complete: Callable[[Samples], Samples] = as_they_are
+    facts: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    show: Show | None = None
+    draw: Draw | None = None
+
+    @property
+    def has_plot(self) -> bool:
+        """Whether something of it can be drawn."""
+        return bool(self.plots or self.draw)
 
     @property
     def run_titles(self) -> dict[str, str]:
@@ -150,6 +188,11 @@ class Subject:
             *lines_of(self.claims, samples, self.run_titles),
             *(line for curve in slopes for line in slope_lines(curve, samples, self.titles)),
         ]
+
+    def shown(self, record: Mapping[str, Any]) -> list[Part]:
+        """Return what is shown of a record."""
+        lines = self.lines(record["samples"])
+        return table_of(lines) if self.show is None else self.show(record, lines)
 
 
 def joined(name: str, subjects: Iterable[Subject]) -> Subject:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import io
 import json
 import sys
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from benchmarks import (
+    command,
     priority,
     priority_bare,
     priority_ours,
@@ -24,13 +24,15 @@ from benchmarks import (
     priority_plots,
     priority_table,
 )
+from benchmarks.claims import as_text
 from benchmarks.latency import pack
 from benchmarks.limits import synchronous
 from benchmarks.peers.environments import PYKKA
-from benchmarks.plots import NoPlotError
+from benchmarks.plots import NoPlotError, draw_subject
 from benchmarks.priority_scenario import load_scenario
-from trioworkers._cli.exits import Refusal
-from trioworkers.bench import PrioritySettings, ScenarioError
+from trioworkers._cli import bench
+from trioworkers._cli.exits import CRASHED, WRONG_ARGUMENT, Refusal
+from trioworkers.bench import PrioritySettings
 from trioworkers.bench._recorder import Lane, Recording
 
 SHORT = PrioritySettings(backlog=100, probes=20, interval=0.0005, producers=2, patience=5)
@@ -64,6 +66,15 @@ async def silent(bench):
 async def broken(bench):
     raise LookupError("lost")
 
+class Crashing(Mine):
+    @handles(Urgent)
+    async def urgent(self, message: Urgent) -> None:
+        raise LookupError("lost by a worker")
+
+async def crashing(bench):
+    await bench.runner.add_workers(Crashing("mine"))
+    await bench.probe("mine", Urgent, count=10)
+
 def plain(bench): ...
 async def empty(): ...
 class Holder:
@@ -88,6 +99,25 @@ def fonts() -> None:
     figure = Figure()
     figure.text(0, 0, "a$^{2}$")
     figure.savefig(io.BytesIO(), format="png")
+
+
+def measured(
+    *arguments: str, settings: PrioritySettings | None = None, scenario: str | None = None
+) -> dict[str, Any]:
+    """Measure what the arguments say."""
+    subject = priority.subject(settings, scenario)
+    given = command.parser(subject, None).parse_args(arguments, command.Given())
+    return command.measured_subject(subject, given)
+
+
+def table(document: dict[str, Any]) -> str:
+    """Return what is shown of a document."""
+    return "\n\n".join(map(as_text, command.parts_of(priority.SUBJECT, document)))
+
+
+def fails(document: dict[str, Any]) -> bool:
+    """Tell whether something that must hold does not."""
+    return any(line.verdict == "FAIL" for line in priority.SUBJECT.lines(document["samples"]))
 
 
 # Scenarios of the user's
@@ -125,30 +155,52 @@ def test_a_scenario_is_found(scenarios: str, path: str) -> None:
 
 def test_a_scenario_is_run(scenarios: str) -> None:
     """A scenario takes the place of all parts, heeds the settings, and gives a table of lanes."""
-    document = priority.run(SHORT, scenario=f"{scenarios}:good", rounds=1)
+    document = measured("--rounds", "1", settings=SHORT, scenario=f"{scenarios}:good")
     (report,) = document["samples"]["load ours"]
     assert report["figures"]["system_p50"] > 0
     assert list(document["samples"]) == ["load ours"]
-    shown = priority.table(document)
+    shown = table(document)
     assert f"load: the scenario {scenarios}:good" in shown
-    assert not priority.fails(document)
+    assert not fails(document)
     assert json.loads(json.dumps(document)) == document
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("silent", "the scenario sent no system message"),
-        ("broken", "broken failed: LookupError: lost"),
-    ],
-)
-def test_a_scenario_that_fails(
-    scenarios: str, name: str, text: str, capfd: pytest.CaptureFixture[str]
+def test_a_module_that_cannot_be_imported(
+    scenarios: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A scenario that cannot be measured, or fails, is told in a sentence."""
-    with pytest.raises(ScenarioError, match=text):
-        priority.run(SHORT, scenario=f"{scenarios}:{name}", rounds=1)
-    capfd.readouterr()
+    """A module that raises is told with its traceback, which begins in the user's code."""
+    Path(f"{scenarios}_raising.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(Refusal, match="_raising cannot be imported: ZeroDivisionError") as refused:
+        load_scenario(f"{scenarios}_raising:good")
+    assert refused.value.code == WRONG_ARGUMENT
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert f"{scenarios}_raising.py" in lines[1]
+
+
+def test_a_scenario_without_system_messages(scenarios: str) -> None:
+    """A scenario that cannot be measured is a wrong argument, and is not run again."""
+    with pytest.raises(Refusal, match="the scenario sent no system message") as refused:
+        measured(settings=SHORT, scenario=f"{scenarios}:silent")
+    assert refused.value.code == WRONG_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "calls"),
+    [("broken", "LookupError: lost", 1), ("crashing", "LookupError: lost by a worker", 1)],
+)
+def test_a_scenario_that_raises(
+    scenarios: str, name: str, error: str, calls: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A scenario that raises has crashed; its traceback has the user's code only."""
+    with pytest.raises(Refusal, match=f"nothing could be measured: {error}") as refused:
+        measured(settings=SHORT, scenario=f"{scenarios}:{name}")
+    assert refused.value.code == CRASHED
+    told = capfd.readouterr().err
+    assert told.count("ours, load failed:") == 1
+    files = [line for line in told.splitlines() if 'File "' in line]
+    assert len(files) == calls
+    assert f"{scenarios}.py" in files[0]
 
 
 # Real runs, short ones
@@ -225,8 +277,8 @@ def test_no_rate() -> None:
         hung["figures"]["throughput"] = 0.0
         samples[key] = [hung]
     document = document_of(samples)
-    assert "load: system latency, p50" in priority.table(document)
-    assert not priority.fails(document)
+    assert "load: system latency, p50" in table(document)
+    assert not fails(document)
 
 
 def test_what_one_channel_cannot() -> None:
@@ -239,10 +291,10 @@ def test_what_one_channel_cannot() -> None:
 
 def test_the_fixed_parts() -> None:
     """The parts without knobs run, and what must hold of counts does hold."""
-    document = priority.run(only=["cancel"], rounds=1)
-    shown = priority.table(document)
+    document = measured("--only", "cancel", "--rounds", "1")
+    shown = table(document)
     assert "data handlers begun after a cancel of their worker" in shown
-    assert not priority.fails(document)
+    assert not fails(document)
 
 
 # What is made of it: pure
@@ -300,16 +352,16 @@ def full_samples() -> dict[str, Any]:
 def test_the_table_has_everything() -> None:
     """The table tells the lanes of each side, what must hold, and how latencies grow."""
     document = document_of(full_samples())
-    shown = priority.table(document)
+    shown = table(document)
     for title in priority_parts.TITLES.values():
         assert title in shown
     assert shown.count("PASS") == 5
     assert "FAIL" not in shown
-    assert "a pass of 50" in shown
+    assert "ours 50" in shown
     assert "11 ms to 1 s" in shown
     assert "n^0" in shown
     assert "after a cancel: ours 0, one channel 1, Pipecat 1" in shown
-    assert not priority.fails(document)
+    assert not fails(document)
 
 
 def test_what_does_not_hold_fails() -> None:
@@ -321,15 +373,15 @@ def test_what_does_not_hold_fails() -> None:
         else:
             samples["flood"] = [load_report([0.004], [0.1])]
         document = document_of(samples)
-        assert priority.fails(document)
-        assert "FAIL" in priority.table(document)
+        assert fails(document)
+        assert "FAIL" in table(document)
 
 
 def test_a_side_that_failed_is_told() -> None:
     """A process that failed is named with its error, and the others are shown."""
     samples = full_samples()
     samples["load pipecat"] = [{"error": "no such module"}]
-    shown = priority.table(document_of(samples))
+    shown = table(document_of(samples))
     assert "load pipecat could not be measured: no such module" in shown
 
 
@@ -337,7 +389,7 @@ def test_completing_is_not_repeated_by_accident() -> None:
     """A document that was read again shows the same table as the one that was written."""
     document = document_of(full_samples())
     again = json.loads(json.dumps(document))
-    assert priority.table(again) == priority.table(document)
+    assert table(again) == table(document)
 
 
 def test_rounds_are_added_up() -> None:
@@ -352,12 +404,48 @@ def test_rounds_are_added_up() -> None:
     assert first["recorded"]["depths"]
 
 
+def test_the_fullest_of_all_rounds() -> None:
+    """The table has the most messages that waited in any round, not those of the last."""
+    rounds = [load_report([0.001], [0.01]), load_report([0.001], [0.01])]
+    rounds[0]["figures"]["depths"] = "0.0010:50000:1"
+    document = document_of({"load ours": rounds})
+    assert priority_table.most_queued(document["samples"], "load ours") == 50_000
+    assert "50,000" in table(document)
+
+
+def test_a_record_without_the_fullest() -> None:
+    """A record that has the depths of its last round only is read all the same."""
+    document = document_of({"load ours": [load_report([0.001], [0.01])]})
+    del document["samples"]["load ours"][0]["figures"]["most_queued"]
+    assert priority_table.most_queued(document["samples"], "load ours") == 7
+
+
+def test_what_was_not_handled_is_a_bound() -> None:
+    """Where the patience ran out, times and ratios say that they are at least so much."""
+    waiting = load_report([10.0] * 60 + [0.001] * 40, [0.01])
+    waiting["figures"]["unhandled"] = 60
+    document = document_of({"load ours": [load_report([0.001], [0.01])], "load one": [waiting]})
+    assert "system_p50" in document["samples"]["load one"][0]["bounds"]
+    lines = priority.SUBJECT.lines(document["samples"])
+    middle = next(line for line in lines if line.title == "load: system latency, p50")
+    assert middle.other.startswith("one channel > 10 s")
+    assert middle.ratio.startswith("> 10,0")
+    assert "> 10 s" in table(document)
+
+
+def test_what_few_did_not_handle() -> None:
+    """A percentile below those that were not handled is a latency, and no bound."""
+    assert priority_table.unreached(1_000, 0) == []
+    assert priority_table.unreached(1_000, 20) == ["p99", "p999", "maximum"]
+    assert priority_table.unreached(1_000, 1_000) == list(priority_table.PERCENTILES)
+
+
 def test_nothing_measured() -> None:
     """A document without samples has a heading only, and no plot."""
     document = document_of({})
-    assert "a processor" in priority.table(document)
+    assert "a processor" in table(document)
     with pytest.raises(NoPlotError, match="nothing was measured"):
-        priority.plot(document, Path("nothing.svg"))
+        draw_subject(priority.SUBJECT, document, Path("nothing.svg"))
 
 
 def test_what_stands_over_a_cancel() -> None:
@@ -373,26 +461,38 @@ def test_what_stands_over_a_cancel() -> None:
 def test_pictures(tmp_path: Path, suffix: str) -> None:
     """Everything that was measured is drawn, and the same figures give the same files."""
     document = document_of(full_samples())
-    written = priority.plot(document, tmp_path / f"p.{suffix}")
+    written = draw_subject(priority.SUBJECT, document, tmp_path / f"p.{suffix}")
     assert [path.name for path in written] == [
         f"p{name}.{suffix}" for name in ("", "-timeline", "-backlog", "-neighbours", "-depth")
     ]
     first = [path.read_bytes() for path in written]
-    assert [path.read_bytes() for path in priority.plot(document, written[0])] == first
+    assert [
+        path.read_bytes() for path in draw_subject(priority.SUBJECT, document, written[0])
+    ] == first
+
+
+@pytest.mark.usefixtures("fonts")
+def test_a_picture_of_what_was_not_handled(tmp_path: Path) -> None:
+    """The picture says of whom some messages were not handled, and how many."""
+    samples = {"load one": [load_report([10.0], [0.01])]}
+    samples["load one"][0]["figures"]["unhandled"] = 1
+    written = draw_subject(priority.SUBJECT, document_of(samples), tmp_path / "p.svg")
+    assert "(1 system messages not" in written[0].read_text(encoding="utf-8")
+    assert not priority_plots.at_least(0)
 
 
 @pytest.mark.usefixtures("fonts")
 def test_a_picture_of_one_part(tmp_path: Path) -> None:
     """What was not measured is not drawn, and the first picture has the name that was given."""
     samples = {"cancel ours": full_samples()["cancel ours"]}
-    written = priority.plot(document_of(samples), tmp_path / "p.svg")
+    written = draw_subject(priority.SUBJECT, document_of(samples), tmp_path / "p.svg")
     assert [path.name for path in written] == ["p.svg"]
 
 
 def test_a_picture_of_what_kind(tmp_path: Path) -> None:
     """A file that is no picture is refused."""
     with pytest.raises(NoPlotError, match=r"a plot is a \.svg or a \.png"):
-        priority.plot(document_of(full_samples()), tmp_path / "p.txt")
+        draw_subject(priority.SUBJECT, document_of(full_samples()), tmp_path / "p.txt")
 
 
 @given(times=st.lists(st.floats(1e-6, 10), min_size=1, max_size=300))
@@ -428,34 +528,38 @@ def test_the_load_is_described(knobs: dict[str, Any], text: str) -> None:
 # The command
 
 
-def test_the_command_has_every_knob() -> None:
-    """The command of `trioworkers bench` takes each setting, with its default and its sentence."""
-    parameters = inspect.signature(priority.command).parameters
-    for field in attrs.fields(PrioritySettings):
-        assert parameters[field.name].default == field.default
-    doc = priority.command.__doc__ or ""
-    for name, text in PrioritySettings.help().items():
-        assert f"{name}: {priority.sentence(text)}" in doc
-
-
 @pytest.mark.parametrize(
-    ("given", "text"),
+    ("arguments", "text"),
     [
-        ({"capacity": 5}, "capacity 5 cannot hold"),
-        ({"probes": 0}, "probes is 0"),
-        ({"only": "load,x"}, "there is no part 'x': give some of load,flood"),
-        ({"plot": Path("a.txt")}, "a plot is a"),
-        ({"json": Path("no_such_folder/a.json")}, "there is no folder 'no_such_folder'"),
-        ({"json": Path()}, "'.' is a folder: give a file in it"),
-        ({"rounds": 0}, "rounds is 0: give a number from 1 to 1,000"),
-        ({"scenario": "nothing"}, "'nothing' names no scenario"),
-        ({"scenario": "a:b", "only": "load"}, "leave out --only"),
+        ("--capacity 5", "capacity 5 cannot hold"),
+        ("--probes 0", "probes is 0"),
+        ("--only load,x", "no part 'x': give some of load,flood"),
+        ("--scenario nothing", "'nothing' names no scenario"),
+        ("--scenario no_such_module:scenario", "there is no module 'no_such_module'"),
     ],
 )
-def test_the_command_refuses(given: dict[str, Any], text: str) -> None:
+def test_the_command_refuses(arguments: str, text: str) -> None:
     """What cannot be measured is refused before anything runs."""
-    with pytest.raises(Refusal, match=text):
-        priority.command(**given)
+    with pytest.raises(Refusal, match=text) as refused:
+        bench.bench(["priority", *arguments.split()])
+    assert refused.value.code == WRONG_ARGUMENT
+
+
+def test_a_scenario_takes_the_place_of_all_parts(scenarios: str) -> None:
+    """With a scenario there is nothing else to choose."""
+    with pytest.raises(Refusal, match="priority has no part 'flood': give some of load"):
+        bench.bench(["priority", "--scenario", f"{scenarios}:good", "--only", "flood"])
+
+
+def test_the_command_has_every_knob(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each setting is an option, with its sentence and its default."""
+    assert bench.bench(["priority", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for field in attrs.fields(PrioritySettings):
+        default = "" if field.default is None else f"[default: {field.default}]"
+        assert f"--{field.name.replace('_', '-')} " in told
+        assert PrioritySettings.help()[field.name] in told
+        assert default in told
 
 
 def test_peers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -463,7 +567,7 @@ def test_peers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(Refusal, match=r"say --yes to let it be installed, or leave out --peers"):
-        priority.command(peers=True)
+        command.ensure_peers(priority.SUBJECT, yes=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script")
@@ -475,83 +579,45 @@ def test_peers_that_cannot_be_installed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     PYKKA.python.write_text('#!/bin/sh\ntest "$*" = "-m pip --version"\n')
     PYKKA.python.chmod(0o755)
     with pytest.raises(Refusal, match=r"pykka==.* could not be installed: see above"):
-        priority.command(peers=True, yes=True)
+        command.ensure_peers(priority.SUBJECT, yes=True)
+
+
+FEW = ("--only", "load", "--rounds", "1", "--backlog", "10", "--probes", "10", "--producers", "1")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     """A file that cannot be written is named, and what was measured is shown all the same."""
     with pytest.raises(Refusal, match="cannot write '/dev/full': No space left"):
-        priority.keep(document_of(full_samples()), Path("/dev/full"), None)
-    knobs = {"backlog": 10, "probes": 10, "producers": 1, "link": "proxy"}
-    with pytest.raises(Refusal, match="cannot write"):
-        priority.command(only="load", rounds=1, json=Path("/dev/full"), **knobs)
+        bench.bench(["priority", *FEW, "--link", "proxy", "--json", "/dev/full"])
     assert "beyond a proxy" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("fonts")
 def test_the_command_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command measures, shows the table, and writes the files that it was asked for."""
-    files = {"json": tmp_path / "p.json", "plot": tmp_path / "p.svg"}
-    knobs = {"backlog": 10, "probes": 10, "producers": 1}
-    assert priority.command(only="load", rounds=1, **files, **knobs) == 0
-    document = json.loads(files["json"].read_text(encoding="utf-8"))
+    kept, drawn = tmp_path / "p.json", tmp_path / "p.svg"
+    assert bench.bench(["priority", *FEW, "--json", str(kept), "--plot", str(drawn)]) == 0
+    document = json.loads(kept.read_text(encoding="utf-8"))
     output = capsys.readouterr().out
-    assert output.startswith(priority.table(document))
+    assert output.startswith(table(document))
     assert output.endswith(f"drawn: {tmp_path / 'p-depth.svg'}\n")
     assert document["settings"]["backlog"] == 10
 
 
-# The command line of the module
-
-
-def test_every_knob_is_an_option() -> None:
-    """Each setting is an option with its sentence as help."""
-    shown = " ".join(priority.make_parser().format_help().split())
-    for name, text in PrioritySettings.help().items():
-        assert f"--{name.replace('_', '-')}" in shown
-        assert text in shown
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command."""
-    monkeypatch.setattr(sys, "argv", ["priority", *arguments])
-    return priority.main()
-
-
 @pytest.mark.usefixtures("fonts")
-def test_a_file_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A document that was kept is shown and drawn again; what does not hold is the exit code."""
     document = document_of(full_samples())
     kept = tmp_path / "kept.json"
     kept.write_text(json.dumps(document), encoding="utf-8")
     drawn = tmp_path / "drawn.svg"
-    assert command(monkeypatch, "--show", str(kept), "--plot", str(drawn)) == 0
-    assert capsys.readouterr().out.startswith(priority.table(document))
+    arguments = ["--show", str(kept), "--plot", str(drawn)]
+    assert command.run_subject(priority.SUBJECT, None, arguments) == 0
+    assert capsys.readouterr().out.startswith(table(document))
     assert drawn.exists()
     worse = copy.deepcopy(document)
     worse["samples"]["crowd ours 1000"][0]["figures"]["crossed"] = 3
     kept.write_text(json.dumps(worse), encoding="utf-8")
-    assert command(monkeypatch, "--show", str(kept)) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--capacity", "5"], "capacity 5 cannot hold a backlog of 10,000"),
-        (["--handler", "lazy"], "handler is 'lazy': give one of"),
-        (["--scenario", "nothing"], "'nothing' names no scenario"),
-    ],
-)
-def test_what_is_refused(
-    arguments: list[str],
-    text: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """What cannot be measured is refused before anything runs, in a sentence."""
-    with pytest.raises(SystemExit):
-        command(monkeypatch, *arguments)
-    assert text in capsys.readouterr().err
+    assert command.run_subject(priority.SUBJECT, None, ["--show", str(kept)]) == 1
+    capsys.readouterr()

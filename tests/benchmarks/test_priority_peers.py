@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from benchmarks.harness import run_once
-from benchmarks.priority_parts import SUBJECT, as_parameters
+from benchmarks.priority import SUBJECT
+from benchmarks.priority_parts import as_parameters
 from benchmarks.priority_table import complete_report
 from trioworkers.bench import PrioritySettings
 

@@ -77,7 +77,7 @@ def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     assert "no_such_case" in samples["a"][0]["error"]
     assert [len(samples[key]) for key in "ab"] == [1, 2]
     assert "no_such_case" in capfd.readouterr().err
-    assert [step.number for step in steps] == [1, 2, 4]
+    assert [step.number for step in steps] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("module", ["keyword", "this"])
@@ -124,6 +124,36 @@ def test_an_interrupted_round(monkeypatch: pytest.MonkeyPatch) -> None:
             into=samples,
         )
     assert [len(samples[key]) for key in "ab"] == [1, 1]
+
+
+def test_rounds_go_forth_and_back() -> None:
+    """Every other round is backwards, so that nobody is always first; samples keep their order."""
+    order: list[str] = []
+    runs = tuple(Run(key, key, "spawn", {"count": 2}) for key in "abc")
+    sides = {key: Side(key, "benchmarks.ours") for key in "abc"}
+    samples = measure(
+        [Group("g", 3, runs)], sides, quick=False, rounds=None,
+        progress=lambda step: order.append(step.side),
+    )  # fmt: skip
+    assert "".join(order) == "abccbaabc"
+    assert list(samples) == ["a", "b", "c"]
+
+
+def test_what_a_process_refuses(scenario_without_system: str) -> None:
+    """A process that cannot do what it was told says why, and is not started again."""
+    given = {"settings": "{}", "scenario": scenario_without_system}
+    runs = (Run("a", "ours", "load", given),)
+    sides = {"ours": Side("ours", "benchmarks.priority_ours")}
+    samples = measure([Group("g", 3, runs)], sides, quick=False, rounds=None)
+    assert [list(each) for each in samples["a"]] == [["refused"]]
+
+
+@pytest.fixture
+def scenario_without_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A scenario that does nothing, in the current folder."""
+    (tmp_path / "idle_scenario.py").write_text("async def scenario(bench): ...\n")
+    monkeypatch.chdir(tmp_path)
+    return "idle_scenario:scenario"
 
 
 STUBBORN = """

@@ -51,7 +51,7 @@ def test_what_the_native_dialect_must_do() -> None:
 def test_every_way_of_sending_measures(key: str) -> None:
     """Each run sends all its messages to the other process, and says what one costs."""
     run = RUNS[f"one_way small {key}"]
-    sides = {"ours": proxy.OURS, "limits": proxy.LIMITS}
+    sides = proxy.SUBJECT.sides(peers=False)
     report = run_once(sides[run.side], run.case, {**run.parameters, "count": 50})
     assert "error" not in report
     assert report["figures"]["message"] > 0

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import core
+from benchmarks import command, core, overtaking, sessions
 from benchmarks.catalogue import QUESTIONS, SUBJECTS
 from benchmarks.claims import Samples
 from benchmarks.harness import Run
 from benchmarks.subjects import Curve, Dots, Subject, at_sizes, exponents_of
-from tests.benchmarks.records import reports
+from tests.benchmarks.records import MACHINE, record, reports
+from trioworkers._cli.exits import Refusal
 
-EVERY = {**SUBJECTS, "core": core.SUBJECT}
+EVERY = {
+    **SUBJECTS,
+    **{module.SUBJECT.name: module.SUBJECT for module in (core, overtaking, sessions)},
+}
 # The others are in environments that hold the peer.
 IMPORTABLE = {"ours", "limits", "channels"}
+WITHOUT_PLOT = {"saturated", "micro", "overtaking", "sessions"}
 
 
 def runs(subject: Subject) -> list[Run]:
@@ -55,6 +61,74 @@ def test_every_subject_says_what_it_answers() -> None:
     """Each subject has a sentence for the list of commands."""
     assert QUESTIONS.keys() == SUBJECTS.keys()
     assert all(question.endswith((".", "?")) for question in QUESTIONS.values())
+
+
+def options(subject: Subject, *arguments: str) -> command.Given:
+    """Return what a command line says."""
+    return command.parser(subject, None).parse_args(arguments, command.Given())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_plot_is_drawn_or_refused(name: str, tmp_path: Path) -> None:
+    """Who has no plot says so before anything is measured; all others can draw one."""
+    subject = EVERY[name]
+    asked = options(subject, "--plot", str(tmp_path / "a.svg"))
+    if name in WITHOUT_PLOT:
+        with pytest.raises(Refusal, match=f"{name} has no plot: leave out --plot"):
+            command.refuse_unfit(subject, asked)
+    else:
+        command.refuse_unfit(subject, asked)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_part_is_known_or_refused(name: str) -> None:
+    """Each part can be measured alone, and one that there is not is told with those there are."""
+    subject = EVERY[name]
+    for group in subject.groups if subject.take is None else ():
+        chosen = command.chosen(subject, options(subject, "--only", group.name))
+        assert [each.name for each in chosen] == [group.name]
+    with pytest.raises(Refusal, match=r"leave out --only|has no part 'nothing': give some of"):
+        command.refuse_unfit(subject, options(subject, "--only", "nothing"))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_shorter_is_part_of_the_whole(name: str) -> None:
+    """What runs by default has parts of the same names and runs as what runs in full."""
+    subject = EVERY[name]
+    whole = {group.name: {run.key for run in group.runs} for group in subject.groups}
+    for group in subject.shorter:
+        assert {run.key for run in group.runs} == whole[group.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--rounds", "0"), "rounds is 0: give a number from 1 to 1,000"),
+        (("--json", "nowhere/a.json"), "'nowhere/a.json' cannot be a file"),
+        (("--plot", "a.pdf"), "a plot is a .svg or a .png"),
+        (("--show", "nothing.json"), "cannot read 'nothing.json': No such file"),
+    ],
+)
+def test_the_command_line_of_a_module_refuses(
+    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m benchmarks.NAME` checks what it is told as `trioworkers bench NAME` does."""
+    assert command.run_subject(SUBJECTS["ask"], None, arguments) in {64, 66}
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_busy_machine_is_busy_on_every_core() -> None:
+    """One busy process is much on one core, and little on four."""
+    for cores, doubts in ((1, 1), (4, 0)):
+        found = record({"a": reports(1.0)}, load=1.0, machine={**MACHINE, "cores": cores})
+        assert sum("was busy" in line for line in command.heading(found)) == doubts
+
+
+def test_a_run_that_failed_is_told() -> None:
+    """What could not be measured stands below the table, with its error."""
+    found = record({"a": [{"error": "killed"}]})
+    assert command.parts_of(Subject("a", []), found)[-1] == "a could not be measured: killed"
+    assert command.failed(found)
 
 
 def curve() -> tuple[Curve, list[Run]]:

@@ -57,11 +57,17 @@ def test_help_without_the_extra() -> None:
     ("arguments", "sentence"),
     [
         (["asks"], '"asks"'),
-        (["ask", "--rounds", "0"], '"0"'),
+        (["ask", "--rounds", "0"], "rounds is 0"),
+        (["ask", "--only", "asks"], "no part 'asks': give some of ask,jobs"),
+        (["ask", "--quick", "--full"], "exclude each other"),
+        (["priority", "--backlog", "-1"], "backlog is -1"),
+        (["priority", "--capacity", "5"], "capacity 5 cannot hold"),
+        (["priority", "--plot", "plot.pdf"], "a .svg or a .png"),
         (["ask", "--plot", "plot.pdf"], "a .svg or a .png"),
         (["ask", "--plot", "nowhere/plot.svg"], "no folder 'nowhere'"),
         (["ask", "--json", "nowhere/a.json"], "'nowhere/a.json'"),
         (["micro", "--plot", "plot.svg"], "micro has no plot"),
+        (["micro", "--only", "make"], "micro is measured as a whole"),
         (["micro", "--peers"], "micro has no peers"),
     ],
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 import trioworkers
+from trioworkers.bench import PrioritySettings
 
 from .exits import CRASHED, ENDED, NO_INPUT, WRONG_ARGUMENT, Refusal
 from .output import complain, emit, for_a_terminal
@@ -34,9 +33,10 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative=(), show_default=False)]
 
 _NO_EXTRA = "bench needs an extra.  Install it: pip install 'trioworkers[bench]'"
 _EXTRA = ("hdrh", "matplotlib", "pyperf")
-_ENDED_EARLY = "ended early: these are the rounds that were complete; Ctrl-C again cancels"
 _INSTALLED = "trioworkers._benchmarks"
 _IN_A_CHECKOUT = "benchmarks"
+_SCENARIO = "A scenario of your own, as module:scenario, instead of the built-in parts."
+_KNOBS = Parameter(name="*", group="Knobs of the load")
 _COLOURS = {"PASS": "green", "better": "green", "FAIL": "red", "worse": "red"}
 
 
@@ -52,17 +52,24 @@ class Options:
     yes: Flag = False
     """Make these environments without asking: about 25 and 530 MB."""
 
-    rounds: Annotated[int | None, Parameter(validator=Number(gte=1, lte=1_000))] = None
-    """How many rounds; by default as many as the figures need."""
+    only: str | None = None
+    """Measure some parts only: their names, with commas between them; a wrong one is told which
+    there are."""
+
+    rounds: int | None = None
+    """How many rounds; by default few, to be done within a minute."""
 
     quick: Flag = False
     """Measure less: a look, not a figure."""
+
+    full: Flag = False
+    """Measure all there is, as often as for figures to be kept: this may take minutes."""
 
     json: Path | None = None
     """Write machine, versions and samples to this file, for `bench compare`."""
 
     plot: Path | None = None
-    """Draw it: a file that ends in .svg or .png."""
+    """Draw it: a file that ends in .svg or .png; further pictures get its name and more."""
 
 
 def bench(tokens: Sequence[str]) -> int:
@@ -75,9 +82,13 @@ def bench(tokens: Sequence[str]) -> int:
         CycloptsError: a wrong argument.
         Refusal: it cannot be done.
     """
-    code = _commands(_package())(
-        tokens, exit_on_error=False, print_error=False, result_action="return_value"
-    )
+    try:
+        command, given, _ = _commands(_package()).parse_args(
+            tokens, exit_on_error=False, print_error=False
+        )
+    except (TypeError, ValueError) as error:  # the settings say what does not go together
+        raise Refusal(WRONG_ARGUMENT, str(error)) from error
+    code = command(*given.args, **given.kwargs)
     return code if isinstance(code, int) else ENDED
 
 
@@ -122,9 +133,8 @@ def _commands(package: str) -> App:
         version_flags=(),
     )
     for name, question in catalogue.QUESTIONS.items():
-        made.command(_measurement(package, name), name=name, help=question)
-    priority = _module(package, "priority")
-    made.command(_needing_extra(priority.command), name="priority")
+        make = _priority if name == "priority" else _measurement
+        made.command(make(package, name), name=name, help=question)
     made.command(_comparison(package), name="compare")
     return made
 
@@ -134,34 +144,39 @@ def _commands(package: str) -> App:
 
 def _measurement(package: str, name: str) -> Callable[..., int]:
     def command(*, options: Options | None = None) -> int:
-        return _measure(package, name, options or Options())
+        subjects = _module(package, "catalogue").SUBJECTS
+        return _measure(package, lambda: subjects[name], options or Options())
 
     return command
 
 
-def _measure(package: str, name: str, options: Options) -> int:
+def _priority(package: str, name: str) -> Callable[..., int]:
+    def command(
+        *,
+        options: Options | None = None,
+        scenario: Annotated[str | None, Parameter(help=_SCENARIO)] = None,
+        settings: Annotated[PrioritySettings | None, _KNOBS] = None,
+    ) -> int:
+        make = _module(package, name).subject
+        return _measure(package, lambda: make(settings, scenario), options or Options())
+
+    return command
+
+
+def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
     _check_extra()
-    subject = _module(package, "catalogue").SUBJECTS[name]
-    if options.plot is not None and not subject.plots:
-        raise Refusal(WRONG_ARGUMENT, f"{name} has no plot: leave out --plot")
-    if options.peers and not subject.needed_peers():
-        raise Refusal(WRONG_ARGUMENT, f"{name} has no peers: leave out --peers")
-    _check_files(package, options)
+    command = _module(package, "command")
+    subject = make()
+    command.refuse_unfit(subject, options)
     if options.peers:
-        _ensure_peers(package, subject.needed_peers().values(), yes=options.yes)
+        command.ensure_peers(subject, yes=options.yes)
     with _progress() as progress:
-        record = _module(package, "command").measured_subject(
-            subject,
-            peers=options.peers,
-            quick=options.quick,
-            rounds=options.rounds,
-            progress=progress,
-            stopped=lambda: complain(_ENDED_EARLY),
-        )
-    _show(package, record, subject.lines(record["samples"]))
-    _keep(package, subject, record, options)
-    failed = any("error" in report for each in record["samples"].values() for report in each)
-    return CRASHED if failed else ENDED
+        record = command.measured_subject(subject, options, progress)
+    # First: it took long, and the files may go wrong.
+    _show(package, command.parts_of(subject, record))
+    for path in command.keep(subject, record, options):
+        emit(f"drawn: {path}\n")
+    return CRASHED if command.failed(record) else ENDED
 
 
 def _check_extra() -> None:
@@ -172,43 +187,6 @@ def _check_extra() -> None:
             found = None
         if found is None:
             raise Refusal(WRONG_ARGUMENT, _NO_EXTRA)
-
-
-def _needing_extra(command: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(command)
-    def checked(*args: Any, **options: Any) -> Any:
-        _check_extra()
-        return command(*args, **options)
-
-    return checked
-
-
-def _check_files(package: str, options: Options) -> None:
-    """Refuse files that could not be written, before anything is measured."""
-    plots = _module(package, "plots")
-    if options.plot is not None:
-        try:
-            plots.check_path(options.plot)
-        except plots.NoPlotError as error:
-            raise Refusal(WRONG_ARGUMENT, f"--plot: {error}") from error
-    if options.json is not None and (options.json.is_dir() or not options.json.parent.is_dir()):
-        raise Refusal(
-            WRONG_ARGUMENT,
-            f"--json: {str(options.json)!r} cannot be a file: give one in a folder that exists",
-        )
-
-
-def _ensure_peers(package: str, peers: Iterable[Any], *, yes: bool) -> None:
-    environments = _module(package, "peers.environments")
-    for peer in peers:
-        try:
-            peer.ensure(yes=yes)
-        except environments.PeerRefusedError as error:
-            raise Refusal(WRONG_ARGUMENT, f"{error}, or leave out --peers") from error
-        except subprocess.CalledProcessError as error:
-            raise Refusal(
-                CRASHED, f"{peer.requirements[0]} could not be installed: see above"
-            ) from error
 
 
 @contextmanager
@@ -236,20 +214,6 @@ def _progress() -> Generator[Callable[[Any], None]]:
             )
 
         yield show
-
-
-def _keep(package: str, subject: Any, record: Mapping[str, Any], options: Options) -> None:
-    """Write the files that were asked for."""
-    plots, command = _module(package, "plots"), _module(package, "command")
-    try:
-        if options.json is not None:
-            with command.writing(options.json):
-                options.json.write_text(command.as_text(record), encoding="utf-8")
-        if options.plot is not None:
-            with command.writing(options.plot):
-                plots.draw_subject(subject, record, options.plot)
-    except plots.NoPlotError as error:
-        raise Refusal(CRASHED, f"--plot: {error}") from error
 
 
 # Comparing
@@ -280,7 +244,8 @@ def _comparison(package: str) -> Callable[..., int]:
             raise Refusal(NO_INPUT, f"{str(before)!r} and {str(after)!r} have no figure in common")
         for doubt in compare.doubts(*records):
             complain(doubt)
-        _show_table(package, compare.HEAD, [difference.row for difference in found], column=3)
+        rows = [difference.row for difference in found]
+        _show(package, [_module(package, "claims").Table(compare.HEAD, rows, verdict=3)])
         worse = any(each.verdict == "worse" for each in found)
         return CRASHED if worse or compare.failed_since(*records) else ENDED
 
@@ -302,29 +267,26 @@ def _read(compare: ModuleType, path: Path) -> Mapping[str, Any]:
 # Showing
 
 
-def _show(package: str, record: Mapping[str, Any], lines: Sequence[Any]) -> None:
-    """Write what the figures depend on, and the table."""
-    heading = _module(package, "command").heading(record)
-    rows = [attrs.astuple(line) for line in lines]
-    head = _module(package, "claims").HEAD
-    if for_a_terminal():
-        console = Console(highlight=False)
-        console.print(Text("\n".join(heading), style="dim"))
-        console.print()
-    else:
-        emit("\n".join(heading) + "\n\n")
-    _show_table(package, head, rows, column=4)
-
-
-def _show_table(
-    package: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, column: int
-) -> None:
-    """Write a table; the verdict in `column` has a colour on a terminal."""
+def _show(package: str, parts: Sequence[Any]) -> None:
+    """Write tables and lines of text, with an empty line between them."""
     if not for_a_terminal():
-        aligned = _module(package, "claims").aligned([head, *rows])
-        emit("".join(f"{row}\n" for row in aligned))
+        as_text = _module(package, "claims").as_text
+        emit("\n\n".join(map(as_text, parts)) + "\n")
         return
     console = Console(highlight=False)
+    for number, part in enumerate(parts):
+        if number:
+            console.print()
+        if isinstance(part, str):
+            console.print(Text(part, style="dim"))
+        else:
+            _show_table(console, part)
+
+
+def _show_table(console: Console, shown: Any) -> None:
+    """Write a table to a terminal; its verdict has a colour."""
+    head, rows = shown.head, shown.rows
+    verdict: int | None = shown.verdict
     widths = (max(map(len, cells)) for cells in zip(head, *rows, strict=True))
     wraps = sum(widths) + 2 * len(head) > console.width
     table = Table(
@@ -338,6 +300,7 @@ def _show_table(
         table.add_column(Text(title))  # it has brackets, which are no markup
     for row in rows:
         cells = [Text(cell) for cell in row]
-        cells[column].stylize(_COLOURS.get(row[column], "dim"))
+        if verdict is not None:
+            cells[verdict].stylize(_COLOURS.get(row[verdict], "dim"))
         table.add_row(*cells)
     console.print(table)
