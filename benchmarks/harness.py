@@ -235,6 +235,22 @@ def started(
                 kill(process)
 
 
+@contextmanager
+def partner(module: str, *arguments: str) -> Iterator[Any]:
+    """Run another process of the measurement that this process is part of; killed at the end."""
+    side = Side("partner", module)
+    with subprocess.Popen(
+        [*side.program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(side),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a process and everything in its group."""
     if sys.platform == "win32":

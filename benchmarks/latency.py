@@ -198,3 +198,19 @@ def told(
         "depths": " ".join(f"{at:.4f}:{data}:{system}" for at, data, system in depths),
         **figures,
     }
+
+
+def told_of_cancel(
+    data: Iterable[tuple[float, float] | list[float]], system: Iterable[float], cancelled: float
+) -> dict[str, Any]:
+    """Return when handlers ran round a cancel, as a side tells it: microseconds from it on.
+
+    Args:
+        data: when each data handler began and ended.
+        system: when each system handler began.
+        cancelled: when the worker was cancelled.
+    """
+    spans = [(a - cancelled, b - cancelled) for a, b in data]
+    events = [f"d{begun * 1e6:.0f}:{ended * 1e6:.0f}" for begun, ended in spans]
+    events += [f"s{(at - cancelled) * 1e6:.0f}" for at in system]
+    return {"events": " ".join(events), "after": sum(begun > 0 for begun, _ in spans)}

@@ -21,7 +21,16 @@ from trio.lowlevel import checkpoint
 from trioworkers.messages import BusDataMessage, BusMessage, BusSystemMessage, message
 
 from . import limits, side
-from .latency import INTO_BACKLOG, LOOK_EVERY, Meter, Share, due_times, pack, spin
+from .latency import (
+    INTO_BACKLOG,
+    LOOK_EVERY,
+    Meter,
+    Share,
+    due_times,
+    pack,
+    told_of_cancel,
+)
+from .priority_handler import work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -172,7 +181,7 @@ class Load:
                 self.done.set()
         elif isinstance(item, Chunk):
             self.meter.data_begins(item.sent)
-            await work(self.settings)
+            await work(self.settings["handler"], self.settings["cost"])
             self.meter.data_ends()
 
     async def produce(self) -> None:
@@ -214,16 +223,6 @@ class Load:
             if self.meter.note_depth(*self.box.depth()):
                 every *= 2
             await trio.sleep(every)
-
-
-async def work(settings: dict[str, Any]) -> None:
-    """Do what a data handler does."""
-    if settings["handler"] == "blocked":
-        await trio.sleep_forever()
-    elif settings["cost"] and settings["handler"] == "busy":
-        spin(settings["cost"])
-    elif settings["cost"]:
-        await trio.sleep(settings["cost"])
 
 
 async def load(settings: str, box: str) -> dict[str, Any]:
@@ -318,9 +317,7 @@ async def cancel(backlog: int, box: str) -> dict[str, Any]:
         lane.send_nowait(note(-1))
         await trio.sleep(0.1)
         scope.cancel()
-    spans = [f"d{(a - cancelled) * 1e6:.0f}:{(b - cancelled) * 1e6:.0f}" for a, b in data]
-    marks = [f"s{(at - cancelled) * 1e6:.0f}" for at in system]
-    return {"events": " ".join(spans + marks), "after": sum(a > cancelled for a, _ in data)}
+    return told_of_cancel(data, system, cancelled)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from trioworkers.bench._recorder import Recorder, RecordingBus
 from trioworkers.bench._scenario import record
 
 from . import side
-from .latency import INTO_BACKLOG, Share, pack, pack_counts, spin, told
+from .latency import INTO_BACKLOG, Share, pack, pack_counts, told, told_of_cancel
 from .limits import synchronous
+from .priority_handler import work
 from .priority_remote import remote
 from .priority_scenario import load_scenario, show_users_traceback
 
@@ -96,15 +97,7 @@ class Target(Worker):
 
     @handles(Chunk)
     async def chunk(self, message: Chunk) -> None:
-        settings = self.settings
-        if settings.handler == "blocked":
-            await trio.sleep_forever()
-        elif not settings.cost:
-            pass
-        elif settings.handler == "busy":
-            spin(settings.cost)
-        else:
-            await trio.sleep(settings.cost)
+        await work(self.settings.handler, self.settings.cost)
 
     @handles(Note)
     async def note(self, message: Note) -> None:
@@ -292,18 +285,7 @@ async def cancel(backlog: int) -> dict[str, Any]:
         runner.send_nowait(BusCancelWorkerMessage(target="target"))
         await trio.sleep(0.1)
         await runner.cancel()
-    return {"events": events(data, system, cancelled), "after": begun_after(data, cancelled)}
-
-
-def events(data: list[list[float]], system: list[float], cancelled: float) -> str:
-    """Write when handlers ran, in microseconds from the cancel on."""
-    spans = [f"d{(a - cancelled) * 1e6:.0f}:{(b - cancelled) * 1e6:.0f}" for a, b in data]
-    return " ".join([*spans, *(f"s{(at - cancelled) * 1e6:.0f}" for at in system)])
-
-
-def begun_after(data: list[list[float]], cancelled: float) -> int:
-    """Return how many data handlers began after the cancel."""
-    return sum(begun > cancelled for begun, _ in data)
+    return told_of_cancel(data, system, cancelled)
 
 
 async def meter(count: int, metered: int) -> dict[str, Any]:

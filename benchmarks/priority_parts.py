@@ -92,7 +92,7 @@ def fixed_groups() -> Iterator[Group]:
     """Return the runs that are the same whatever the knobs say."""
     yield Group(
         "flood",
-        rounds=3,
+        rounds=2,
         quick_rounds=1,
         runs=(
             Run("flood", "ours", "load", as_parameters(FLOOD)),

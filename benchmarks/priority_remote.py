@@ -8,11 +8,8 @@ process tells what it has seen on its output, when its input ends.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +28,12 @@ from trioworkers import (
 from trioworkers.bench import PrioritySettings
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 
-from .harness import CHECKOUT
-from .latency import LOOK_EVERY, Meter, Share, due_times, pack, spin
+from .harness import partner
+from .latency import LOOK_EVERY, Meter, Share, due_times, pack
+from .priority_handler import work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PROGRAM = f"{__package__}.priority_remote"
 PIECE = 256
@@ -110,27 +108,9 @@ class Near(Worker):
         return list(self.left.values())
 
 
-@contextmanager
-def far_process(settings: PrioritySettings) -> Iterator[Any]:
-    """Run the far process; killed at the end."""
-    # Not what lies in the current directory, whatever it is called.
-    command = [sys.executable, "-P", "-m", PROGRAM, json.dumps(attrs.asdict(settings))]
-    found = dict(os.environ)
-    if CHECKOUT is not None:
-        # Beside an installed package this folder is found only from there.
-        found["PYTHONPATH"] = str(CHECKOUT)
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=found
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 async def remote(settings: PrioritySettings) -> dict[str, Any]:
     """Measure a worker in a process of its own."""
-    with far_process(settings) as process:
+    with partner(PROGRAM, json.dumps(attrs.asdict(settings))) as process:
         late = await measure(settings, int(process.stdout.readline()))
         process.stdin.close()  # what it waits for
         told: dict[str, Any] = json.loads(process.stdout.readline())
@@ -184,12 +164,7 @@ class Far(Worker):
     async def chunk(self, chunk: FarChunk) -> None:
         self.meter.data_begins(chunk.sent)
         try:
-            if self.settings.handler == "blocked":
-                await trio.sleep_forever()
-            elif self.settings.cost and self.settings.handler == "busy":
-                spin(self.settings.cost)
-            elif self.settings.cost:
-                await trio.sleep(self.settings.cost)
+            await work(self.settings.handler, self.settings.cost)
         finally:
             self.meter.data_ends()
 

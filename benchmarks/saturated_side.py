@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import random
 import socket
-import subprocess
 import sys
 import time
 from array import array
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +33,12 @@ from trioworkers.errors import WorkerGoneError
 from trioworkers.proxies import WebSocketProxyClient, WebSocketProxyServer, serve_proxies
 
 from . import side
+from .harness import partner
 from .saturated_relay import TICK, make_small
 from .side import percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Literal, TypeAlias
 
     from .side import Figures
@@ -235,10 +235,10 @@ def saturated(
         return moments, near
 
     with ExitStack() as stack:
-        far = stack.enter_context(process(PROGRAM, "serve", str(int(small))))
+        far = stack.enter_context(partner(PROGRAM, "serve", str(int(small))))
         port = int(far.stdout.readline())
         if rate:
-            relay = stack.enter_context(process(RELAY, str(rate), str(port), buffers))
+            relay = stack.enter_context(partner(RELAY, str(rate), str(port), buffers))
             port = int(relay.stdout.readline())
         sent, near = trio.run(main, port)
         far.stdin.close()  # what it waits for
@@ -273,17 +273,6 @@ def figures(
         taken = [arrived[key] - at for key, at in sent.items() if key.startswith(kind)]
         found |= {f"{kind} {name}": value for name, value in percentiles(taken).items()}
     return found
-
-
-@contextmanager
-def process(module: str, *arguments: str) -> Generator[Any]:
-    """Run another process of this measurement; killed at the end."""
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as found:
-        try:
-            yield found
-        finally:
-            found.kill()
 
 
 # The far process

@@ -24,7 +24,16 @@ from pipecat.bus import BusCancelWorkerMessage, BusDataMessage, BusMessage, BusS
 from pipecat.workers.base_worker import BaseWorker
 
 from .. import side
-from ..latency import INTO_BACKLOG, LOOK_EVERY, Meter, Share, due_times, pack, spin
+from ..latency import (
+    INTO_BACKLOG,
+    LOOK_EVERY,
+    Meter,
+    Share,
+    due_times,
+    pack,
+    spin,
+    told_of_cancel,
+)
 from .pipecat_side import running, synchronous
 
 LEAST = 256
@@ -234,12 +243,9 @@ async def cancel(backlog: int) -> dict[str, Any]:
         cancelled = time.perf_counter()
         await runner.bus.send(BusCancelWorkerMessage(source="main", target="target"))
         await asyncio.sleep(0.1)
-    spans = [
-        f"d{(a - cancelled) * 1e6:.0f}:{((b or time.perf_counter()) - cancelled) * 1e6:.0f}"
-        for a, b in data
-    ]
-    marks = [f"s{(at - cancelled) * 1e6:.0f}" for at in system]
-    return {"events": " ".join(spans + marks), "after": sum(a > cancelled for a, _ in data)}
+    # What has not ended yet ends now.
+    spans = [(begun, ended or time.perf_counter()) for begun, ended in data]
+    return told_of_cancel(spans, system, cancelled)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Crashing(Mine):
 
 async def crashing(bench):
     await bench.runner.add_workers(Crashing("mine"))
-    await bench.probe("mine", Urgent, count=10)
+    await bench.probe("mine", Urgent, count=1)
 
 def plain(bench): ...
 async def empty(): ...
