@@ -366,7 +366,10 @@ def draw_depth(document: Mapping[str, Any]) -> Any:
                 color=look.colour, label=NAMES[side], linewidth=2.2 if side == "ours" else 1.4,
             )  # fmt: skip
     ax.set_yscale("symlog", linthresh=100)
-    ax.set(xlabel="seconds since the load began", ylabel="data messages waiting (log scale)")
+    ax.set(
+        xlabel="seconds since the load began, last round",
+        ylabel="data messages waiting (log scale)",
+    )
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
     text = wrapped(described(document), 75)

@@ -76,3 +76,34 @@ def test_columns(rows: list[tuple[str, str]]) -> None:
     assert lines[0].index("second") == start
     for (_, second), line in zip(rows, lines[2:], strict=True):
         assert line[start:] == second.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound", "open_sides", "verdict", "ratio"),
+    [
+        ("faster", 3, ("theirs",), "PASS", "> 4x [4 - 4]"),
+        ("faster", 3, ("mine",), "FAIL", "< 4x [4 - 4]"),
+        ("within", 3, ("theirs",), "PASS", "< 0.25x [0.25 - 0.25]"),
+        ("within", 3, ("mine",), "FAIL", "> 0.25x [0.25 - 0.25]"),
+        ("faster", 3, ("mine", "theirs"), "FAIL", "-"),
+        ("faster", None, ("theirs",), "info", "> 4x [4 - 4]"),
+    ],
+)
+def test_ratios_of_bounds(
+    kind: Kind, bound: float | None, open_sides: tuple[str, ...], verdict: str, ratio: str
+) -> None:
+    """A ratio to a time waited in vain is a bound, and no claim holds that it does not prove."""
+    samples = {"mine": reports(1e-6), "theirs": reports(4e-6)}
+    for side in open_sides:
+        samples[side][0]["bounds"] = ["message"]
+    line = judge(Claim("a line", MINE, in_us, kind, bound, other=THEIRS), samples, TITLES)
+    assert (line.verdict, line.ratio) == (verdict, ratio)
+    assert line.ours == "> " * ("mine" in open_sides) + "1 us"
+    assert line.other == f"Other {'> ' * ('theirs' in open_sides)}4 us"
+
+
+def test_a_bound_alone() -> None:
+    """A figure of ours that is a bound is not below anything."""
+    samples: Samples = {"mine": [{**reports(1e-6)[0], "bounds": ["message"]}]}
+    line = judge(Claim("a line", MINE, in_us, "below", 2e-6), samples, TITLES)
+    assert (line.verdict, line.ours) == ("FAIL", "> 1 us")

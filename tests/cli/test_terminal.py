@@ -61,6 +61,24 @@ def show(width: int, *args: str) -> list[str]:
     return CONTROL.sub("", output.decode()).replace("\r", "\n").splitlines()
 
 
+@pytest.mark.parametrize(
+    ("command", "part", "title"),
+    [
+        (("ask", "--only", "jobs"), "jobs", "many jobs: growth of live objects"),
+        (
+            ("priority", "--only", "load", "--link", "proxy", "--backlog", "10", "--probes", "10"),
+            "load",
+            "system, from due",
+        ),
+    ],
+)
+def test_a_measurement_in_a_terminal(command: tuple[str, ...], part: str, title: str) -> None:
+    """Whatever is measured has the same bar, which says what runs now, and a table without it."""
+    lines = show(150, "bench", *command, "--quick", "--rounds", "1")
+    assert any(f"{part}, round 1 of 1: ours" in line and "━━━━" in line for line in lines)
+    assert any(title in line and "round" not in line for line in lines)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_terminal(tmp_path: Path, width: int) -> None:
     """In a terminal there are bars and tables, and no line is wider than it."""
