@@ -16,7 +16,6 @@ from ..wire.chunks import Kind, Lane
 from ..wire.epoch import Cancelled, Epoch
 from ..wire.flow import Arrived
 from ..wire.hello import LinkLimits
-from ..wire.lanes import lane_of
 from ..wire.session import Broken, Closed, Opened, Session, Speaker
 from ._anteroom import Anteroom
 from ._dialects import Dialect
@@ -85,7 +84,12 @@ class NativeDialect(Dialect):
         self._epoch = epoch
         self._on_goodbye = on_goodbye
         self._heartbeat = limits.heartbeat
-        self._session = Session(epoch, limits, trio.current_time())
+        # As `trio.current_time`, which looks this up each time.
+        self._now = trio.lowlevel.current_clock().current_time
+        self._session = Session(epoch, limits, self._now())
+        self.message_size: int = limits.message_size
+        """How big a message the peer takes, in bytes."""
+
         self._lanes: Any = _Leaving(portal, epoch)
 
     # Opening
@@ -103,21 +107,17 @@ class NativeDialect(Dialect):
         frame = await room.receive()
         while isinstance(frame, str) or not is_hello(frame):
             frame = await room.receive()
-        now = trio.current_time()
+        now = self._now()
         events: list[Any] = self._session.receive(frame, now)
         opened, *others = events
         if not isinstance(opened, Opened):
             raise RemoteWireError(f"no link in the native dialect: {opened.reason}")
+        self.message_size = self._session.takes.message_size
         # Who has heard our hello may say more in the frame of its own.
         self._take(others, now)
         return opened
 
     # As what the portal asks of a peer with credit
-
-    @property
-    def message_size(self) -> int:
-        """How big a message the peer takes, in bytes."""
-        return self._session.takes.message_size
 
     @property
     def repeated(self) -> int:
@@ -144,10 +144,12 @@ class NativeDialect(Dialect):
 
     def leave_alone(self, packed: Packed) -> bytes:
         """Let a message leave before all others, if it is small and there is credit."""
-        lane = lane_of(packed.job, urgent=packed.urgent)
+        lane = Lane.SYSTEM if packed.urgent else Lane.DATA
+        if packed.job is not None:
+            lane = Lane.REPLY
         number = self._epoch.sent[lane].next
         # The time is only for what is left of a deadline.
-        now = 0.0 if packed.deadline == inf else trio.current_time()
+        now = 0.0 if packed.deadline == inf else self._now()
         frame = self._session.leave_alone(lane, packed, now)
         if frame:
             self._portal.left(packed, number)
@@ -158,7 +160,7 @@ class NativeDialect(Dialect):
         session = self._session
         if not self.has_more:
             return []
-        frame = session.next_frame(self._lanes, trio.current_time())
+        frame = session.next_frame(self._lanes, self._now())
         while session.refused:
             packed = session.refused.popleft()
             detail = f"{len(packed.frame)} bytes, the peer takes {self.message_size}"
@@ -172,32 +174,36 @@ class NativeDialect(Dialect):
         """Take what a frame says."""
         if isinstance(frame, str):
             raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
-        now = trio.current_time()
-        urgent = self._take(self._session.receive(frame, now), now)
+        session, now = self._session, self._now()
+        urgent = self._take(session.receive(frame, now), now)
         # Otherwise what is in the lanes may leave no more than before.
-        if not self._session.is_calm and self.has_more:
+        if not session.calm and self.has_more:
             self._portal.outbox.wake()
         return urgent
 
     def _take(self, events: list[Any], now: float) -> bool:
         """Take what has happened; tell whether it should have taken effect before the next."""
-        portal, session = self._portal, self._session
         urgent = False
         for event in events:
-            if isinstance(event, Arrived):
+            if type(event) is not Arrived:
+                urgent = self._happened(event) or urgent
+            else:
                 urgent = urgent or event.lane is Lane.SYSTEM
-                if not portal.arrive(event, now):
-                    session.taken(event.lane)
-            elif isinstance(event, Cancelled):
-                urgent = True
-                path = _joined(event.path, portal.path)
-                portal.deliveries.cancel(event.job_id, event.reason, path)
-            elif isinstance(event, Closed):
-                self._on_goodbye()
-            elif isinstance(event, Broken):
-                raise RemoteWireError(event.reason)
-        # After a goodbye the connection is closed by whoever has said it.
+                if not self._portal.arrive(event, now):
+                    self._session.taken(event.lane)
         return urgent
+
+    def _happened(self, event: Any) -> bool:
+        if isinstance(event, Cancelled):
+            path = _joined(event.path, self._portal.path)
+            self._portal.deliveries.cancel(event.job_id, event.reason, path)
+            return True
+        if isinstance(event, Broken):
+            raise RemoteWireError(event.reason)
+        # After a goodbye the connection is closed by whoever has said it.
+        if isinstance(event, Closed):
+            self._on_goodbye()
+        return False
 
     @property
     def has_more(self) -> bool:
@@ -225,7 +231,7 @@ class NativeDialect(Dialect):
         await trio.sleep(self._heartbeat)
         try:
             while True:
-                again = self._session.check(trio.current_time())
+                again = self._session.check(self._now())
                 if self._session.due:
                     self._portal.outbox.wake()
                 await trio.sleep_until(again)

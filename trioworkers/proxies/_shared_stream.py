@@ -143,21 +143,24 @@ class SharedStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or there was too much.
             trio.ClosedResourceError: the stream was closed.
         """
+        sieve = self._sieve
         while True:
-            if self._sieve.more and not self._closed:
+            if sieve.more and not self._closed:
                 await trio.lowlevel.checkpoint()
-                if rest := await self._sift(b""):
-                    return rest
-                continue
-            data = await self._read(max_bytes or READ)
-            if not data:
+                data = b""
+            elif not (data := await self._read(max_bytes or READ)):
                 self.eof = True
                 return data
-            if self._credit is not None:
+            elif self._credit is not None:
                 self._credit -= len(data)
                 if self._credit < 0:
                     raise trio.BrokenResourceError("the opening handshake is too long")
-            if rest := await self._sift(bytes(data)):
+            picks = self._take is not None and sieve.left_alone == self.returned
+            rest, messages = sieve.sift(bytes(data), self._limit if picks else -1)
+            self._judge()
+            if messages:
+                await self._hand_over(messages)
+            if rest:
                 return rest
 
     async def _read(self, size: int) -> bytes | bytearray:
@@ -180,21 +183,15 @@ class SharedStream(trio.abc.Stream):
                         raise trio.BrokenResourceError(f"the connection broke: {error}") from error
         return await self._stream.receive_some(size)
 
-    async def _sift(self, data: bytes) -> bytes:
-        """Hand over the messages in `data`; return the rest."""
-        quiet = self._sieve.left_alone == self.returned
-        picks = self._take is not None and quiet
-        rest, messages = self._sieve.sift(data, self._limit if picks else -1)
-        self._judge()
+    async def _hand_over(self, messages: list[bytes]) -> None:
         for number, message in enumerate(messages, 1):
             if self._take is None:
                 break  # the connection is about to be closed, by us
             if self._take(message) or not number % TURN:
                 await trio.lowlevel.checkpoint()
-        if messages and not self._direct:
+        if not self._direct:
             # Whoever got something goes on first: to look into the socket again takes longer.
             await trio.lowlevel.checkpoint()
-        return rest
 
     def _judge(self) -> None:
         """Give up a peer that makes the libraries above keep, or do, too much at once."""

@@ -122,7 +122,10 @@ class Incoming:
         ):
             return False
         self._bytes = arrived
-        had.arrive(size)
+        # As `had.arrive`.
+        had.arrived = number
+        had.sizes.append(size)
+        had.held += size
         return True
 
     def hear_messages(self, messages: Messages, events: list[Any]) -> None:
@@ -219,6 +222,11 @@ class Incoming:
             max(self._bytes + room, self._told.bytes),
             max(0, had.taken),
         )
+
+    def take(self) -> bool:
+        """Take note that the oldest message was taken; tell whether credit may be due now."""
+        self._had.take()
+        return self.may_be_due
 
     @property
     def may_be_due(self) -> bool:
@@ -358,7 +366,9 @@ class Outgoing:
         It is empty if there is no credit for it, or it cannot leave as a whole.
         """
         sent, body = self._sent, parcel.frame
-        if len(body) > self._small or not self._may_begin():
+        if len(body) > self._small or sent.next > self._credit.messages:
+            return b""
+        if self._keeping and not sent.has_room(self._limits):
             return b""
         if plain := parcel.deadline == inf and parcel.trace is None:
             content = body

@@ -14,16 +14,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .chunks import Lane
 
-__all__ = ["Lanes", "lane_of"]
+__all__ = ["Lanes"]
 
 T = TypeVar("T")
-
-
-def lane_of(job: str | None, *, urgent: bool) -> Lane:
-    """Return the lane of an item: replies are those with a job, and keep theirs if urgent."""
-    if job is not None:
-        return Lane.REPLY
-    return Lane.SYSTEM if urgent else Lane.DATA
 
 
 class _Entry(NamedTuple, Generic[T]):
@@ -77,7 +70,8 @@ class Lanes(Generic[T]):
         self._number += 1
         self._count += 1
         self.size += size
-        self._queues[lane_of(job, urgent=False)].append(_Entry(item, size, job, self._number))
+        lane = Lane.DATA if job is None else Lane.REPLY
+        self._queues[lane].append(_Entry(item, size, job, self._number))
         if job is not None:
             self._jobs[job] += 1
 

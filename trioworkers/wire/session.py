@@ -141,7 +141,6 @@ class Session:
     """One side of one connection."""
 
     __slots__ = (
-        "_calm",
         "_cancels_told",
         "_confirms",
         "_epoch",
@@ -160,6 +159,7 @@ class Session:
         "_told",
         "_unconfirmed_since",
         "_window",
+        "calm",
         "ours",
         "refused",
         "takes",
@@ -203,9 +203,10 @@ class Session:
         self._told: Credit | None = None
         # Whether more credit may be due than when that was looked at last.
         self._stirred = True
-        # Whether nothing is to leave but what is in the lanes: that was looked at, and nothing has
-        # happened since.  So it is between two small messages.
-        self._calm = False
+        self.calm: bool = False
+        """Whether nothing is to leave but what is in the lanes: that was looked at, and nothing has
+        happened since.  So it is between two small messages."""
+
         # Whether what was taken is to be told, though it is little.
         self._confirms = False
         # Since when cancels were told that are not confirmed.
@@ -237,10 +238,14 @@ class Session:
         self._pinged = False
         # What nearly always comes if not much does; whatever else is the case, all is looked at.
         lone = chunks.read_message(frame)
-        if lone is not None and self.theirs is Speaker.TALKING and not self._is_over:
+        epoch = self._epoch
+        if (
+            lone is not None
+            and self.theirs is Speaker.TALKING
+            and self._number == epoch.connections
+        ):
             lane, number, body = lone
             if self._in[lane].hear_lone(number, len(body)):
-                epoch = self._epoch
                 epoch.answered = True
                 arrived = Arrived(lane, body)
                 return [arrived, *epoch.due()] if epoch.early else [arrived]
@@ -274,18 +279,12 @@ class Session:
 
     def taken(self, lane: Lane) -> None:
         """Take note that the oldest message of a lane was delivered."""
-        self._epoch.had[lane].take()
-        if self._in[lane].may_be_due:
+        if self._in[lane].take():
             self._stir()
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether, as far as was looked, nothing is to leave but what is in the lanes."""
-        return self._calm
 
     def _stir(self) -> None:
         self._stirred = True
-        self._calm = False
+        self.calm = False
 
     def _hear_hello(self, said: dict[str, Any], events: list[Event]) -> None:
         hello, epoch, ours = Hello.read(said), self._epoch, self._greeting
@@ -367,7 +366,7 @@ class Session:
         Returns:
             Whether its request has not left to its end, and will not.
         """
-        self._calm = False
+        self.calm = False
         self._epoch.cancels_sent += 1
         self._epoch.cancels.append(cancelled)
         return self._out[Lane.DATA].abandon(cancelled.after)
@@ -378,7 +377,7 @@ class Session:
 
         If that is a goodbye, it may have to wait for what is in the lanes.
         """
-        if self._calm:
+        if self.calm:
             return False
         if self.ours is Speaker.SILENT:
             return True
@@ -399,16 +398,16 @@ class Session:
         """Tell whether anything is to leave, for which there may be credit or not."""
         if len(lanes) > 0:
             return True
-        if self._calm:
+        if self.calm:
             return False
         data, system, reply = self._out
         more = self.due or data.has_begun or system.has_begun or reply.has_begun
-        self._calm = self.is_open and not more
+        self.calm = self.is_open and not more
         return more
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye when nothing is left to leave: with the next frame, or a later one."""
-        self._calm = False
+        self.calm = False
         self._farewell = (code, reason)
 
     def leave_alone(self, lane: Lane, parcel: Parcel, now: float) -> bytes:
@@ -417,14 +416,14 @@ class Session:
         It is empty if the message has to: something else is to leave, or there is no credit.
         Nothing may be in the lanes.
         """
-        if not self._calm or self._is_over:
+        if not self.calm or self._number != self._epoch.connections:
             return b""
         return self._out[lane].leave_alone(parcel, now)
 
     def next_frame(self, lanes: Lanes[Any], now: float) -> bytes:
         """Return what leaves now, and take it out of `lanes`; empty if there is nothing."""
         said: list[bytes] = []
-        self._calm = False
+        self.calm = False
         if self._is_over:
             return b""
         if self.ours is Speaker.SILENT:
@@ -457,11 +456,11 @@ class Session:
             taken = zip(self._epoch.had, self._told.lanes, strict=True)
             self._confirms = any(had.taken > told.taken for had, told in taken)
             self._stirred = self._stirred or self._confirms
-            self._calm = False
+            self.calm = False
         if now < heard + beat:
             return heard + beat
         self._ping_due = self.is_open and not self._pinged
-        self._calm = False
+        self.calm = False
         return heard + 2 * beat
 
     def _is_done(self, lanes: Lanes[Any]) -> bool:
