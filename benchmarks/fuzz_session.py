@@ -48,6 +48,7 @@ from trioworkers.wire.session import (
     TRANSITIONS,
     Broken,
     Closed,
+    Hold,
     Opened,
     Session,
     Speaker,
@@ -63,7 +64,7 @@ RATES = (0.02, 0.1, 0.4)
 """How many of the frames of a conversation are changed."""
 
 TRACED = 20
-EVENTS = (Opened, Arrived, Cancelled, Closed, Broken)
+EVENTS = (Opened, Arrived, Cancelled, Hold, Closed, Broken)
 EDGES = (0, 1, 2, 7, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 VALUES: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 1.5, 2**31, 2**62, 2**64, 10**400, 1e308, "", "x", "x" * 300),
@@ -136,6 +137,10 @@ class Side:
             number = self.chance.randint(1, last)
             self.session.cancel(Cancelled(f"job-{self.jobs}", "why", "path", number))
 
+    def hold(self) -> None:
+        held = self.chance.random() < 0.5
+        self.session.hold(f"job-{self.chance.randrange(30)}", held=held)
+
     def take(self) -> None:
         for lane in Lane:
             if self.epoch.had[lane].sizes and self.chance.random() < 0.8:
@@ -181,6 +186,8 @@ class Side:
             texts = (event.job_id, event.path, event.reason or "")
             good = all(type(each) is str and len(each) <= 256 for each in texts)
             good &= event.after <= self.epoch.had[Lane.DATA].arrived
+        elif isinstance(event, Hold):
+            good = type(event.held) is bool and len(event.job_id) <= chunks.JOB
         elif isinstance(event, Closed):
             good = type(event.code) is int and len(event.reason) <= 200
         elif isinstance(event, Broken):
@@ -322,6 +329,8 @@ class Conversation:
         what = self.chance.random()
         if what < 0.05:
             side.cancel()
+        elif what < 0.06:
+            side.hold()
         elif what < 0.065:
             side.session.close(1000, "done")
         elif what < 0.07:

@@ -88,6 +88,8 @@ class Example:
         self.say("server", "1 and 2 were delivered, which is half of 4; and a reply")
         client.cancel(Cancelled("job-7", "no longer wanted", "main/asker", 3))
         self.say("client", "the job that was asked for with message 3 is cancelled")
+        client.hold("job-1", held=True)
+        self.say("client", "the events of another job are to wait")
         self.say("server", "that is confirmed")
         server.check(20)
         self.say("server", "nothing was heard for one heartbeat")
@@ -123,6 +125,10 @@ def fields(kind: Kind, body: bytes) -> Iterator[tuple[str, bytes | str]]:
         return
     if kind in (Kind.PING, Kind.PONG):
         yield "number", body
+        return
+    if kind is Kind.HOLD:
+        yield "to wait", body[:1]
+        yield "", body[1:].decode()
         return
     yield f"lane {Lane(body[0]).name}", body[:1]
     yield "number", body[1:9]

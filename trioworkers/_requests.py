@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from math import inf
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 import trio
@@ -49,7 +49,15 @@ from .messages import (
     JobStatus,
 )
 
-__all__ = ["EVENT_CAPACITY", "Outcome", "ReplyBox", "Request", "Responder", "trace_context"]
+__all__ = [
+    "EVENT_CAPACITY",
+    "Counted",
+    "Outcome",
+    "ReplyBox",
+    "Request",
+    "Responder",
+    "trace_context",
+]
 
 _STREAM_MESSAGES: dict[JobEventType, Callable[..., BusMessage]] = {
     "stream_start": BusJobStreamStartMessage,
@@ -68,6 +76,14 @@ class Outcome:
     status: JobStatus
     response: Any = None
     error: JobError | None = None
+
+
+class Counted(NamedTuple):
+    """An event of a producer who does not wait, and whom to tell when it is read, or dropped."""
+
+    event: Any
+    size: int
+    read: Callable[[int], None]
 
 
 @protected
@@ -106,12 +122,18 @@ class ReplyBox:
             task, following = self._producers.popitem(last=False)
             self._events.append(following)
             self._waits.release(task)
+        if type(event) is Counted:
+            event.read(event.size)
+            return event.event
         return event
 
     def discard(self) -> None:
         """Drop events from now on, and let go of everybody who waits here."""
         self._keeping = False
-        self._events = None
+        events, self._events = self._events, None
+        for event in events or ():
+            if type(event) is Counted:
+                event.read(event.size)
         producers, self._producers = self._producers, None
         for task in producers or ():
             self._waits.release(task)
@@ -147,9 +169,11 @@ class ReplyBox:
         finally:
             self._waits.edges.pop(task, None)
 
-    def put_nowait(self, event: Any, capacity: int) -> bool:
+    def put_nowait(self, event: Any, capacity: float) -> bool:
         """Hand `event` to the reader; False if `capacity` events wait for it."""
         if not self._keeping:
+            if type(event) is Counted:
+                event.read(event.size)
             return True
         if self._events is None:
             self._events = deque()

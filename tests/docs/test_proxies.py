@@ -20,9 +20,9 @@ from trioworkers.proxies import (
     _link,
     _outbox,
     _proxy,
-    _replies,
     _serving,
     _shared_stream,
+    _unread,
     serve_proxies,
 )
 from trioworkers.wire import Limits, pipecat_session
@@ -76,7 +76,7 @@ def test_the_arguments_that_a_server_has_not() -> None:
         ("system messages waiting to leave", ["10,000"]),
         ("come in, waiting for the local worker", ["1,024 messages", "8 MiB"]),
         ("come in, in the local worker's system lane", ["256"]),
-        ("events of one job, unread", ["1,024"]),
+        ("events of one job, unread", ["1,024", "16 MiB"]),
         ("open jobs of one peer", ["1,024"]),
         ("come in before there is a link", ["1,024", "4 MiB"]),
         ("empty fragments of one message", ["4,096"]),
@@ -99,7 +99,7 @@ def test_the_bounds_of_a_link(what: str, numbers: list[str]) -> None:
             _deliveries.INBOX_BYTES // MIB,
         ],
         "come in, in the local worker's system lane": [_deliveries.SYSTEM_CAPACITY],
-        "events of one job, unread": [_replies.EVENT_CAPACITY],
+        "events of one job, unread": [_unread.EVENT_CAPACITY, _unread.EVENT_BYTES // MIB],
         "open jobs of one peer": [_deliveries.MAX_JOBS],
         "come in before there is a link": [
             _anteroom.EARLY_MESSAGES,

@@ -72,5 +72,5 @@ def test_the_limits_are_those_of_the_code() -> None:
     found = [int(number) for number in re.findall(r"\b\d{1,6}\b", limits)]
     assert found == [
         *(session.SLACK, session.CHUNKS, 4, session.MESSAGES),
-        *(session.CANCELS, chunks.META),
+        *(session.CANCELS, session.HOLDS, chunks.META),
     ]

@@ -4,7 +4,7 @@
 const crypto = require('node:crypto');
 const WebSocket = require('ws');
 
-const [HELLO, CREDIT, MESSAGES, ENVELOPE, UNIT, ABANDON, CANCEL, PING, PONG, GOODBYE] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+const [HELLO, CREDIT, MESSAGES, ENVELOPE, UNIT, ABANDON, CANCEL, PING, PONG, GOODBYE, HOLD] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 const [DATA, SYSTEM, REPLY] = [0, 1, 2];
 const BUS = 'pipecat.bus.messages.';
 const NOWHERE = { data: 0, system: 0, reply: 0, cancels: 0 };
@@ -13,6 +13,7 @@ const LANE = { had: 0, bytesHad: 0, pieces: [], sent: 0, bytesSent: 0, messages:
 const made = (size, write) => { const bytes = Buffer.alloc(size); write(bytes); return bytes; };
 const u32 = (number) => made(4, (bytes) => bytes.writeUInt32BE(number));
 const u64 = (number) => made(8, (bytes) => bytes.writeBigUInt64BE(BigInt(number)));
+const WAITING = 256; // replies that wait to leave before who makes them does
 const json = (value) => Buffer.from(JSON.stringify(value));
 
 class Link {
@@ -20,7 +21,7 @@ class Link {
     this.limits = { message_size: 2 ** 20, window: 2 ** 16, messages: 1024, heartbeat };
     this.lanes = [DATA, SYSTEM, REPLY].map(() => ({ ...LANE, queue: [] }));
     Object.assign(this, { jobs, asked: new Map(), served: new Map(), cancelsHad: 0, cancelsSent: 0, heard: Date.now() });
-    this.signs = { pings: 0, pongs: 0 };
+    Object.assign(this, { signs: { pings: 0, pongs: 0 }, held: new Set(), holds: 0 });
     this.socket = new WebSocket(url, 'trioworkers.v1', { headers: { Authorization: `Bearer ${token}` } });
     this.socket.on('open', () => this.say(HELLO, json({ version: 1, name: `${crypto.randomUUID()}.1`,
       limits: this.limits, sent: NOWHERE, meeting: null, had: NOWHERE })));
@@ -73,6 +74,9 @@ class Link {
       const { first, jobs } = JSON.parse(body);
       for (const [id, reason, path] of jobs.slice(this.cancelsHad + 1 - first)) this.served.get(id)?.({ reason, path });
       this.cancelsHad = Math.max(this.cancelsHad, first + jobs.length - 1);
+    } else if (kind === HOLD) {
+      this.holds += body[0];
+      this.held[body[0] ? 'add' : 'delete'](body.toString('utf8', 1));
     } else if (kind === PING) { this.signs.pings += 1; this.say(PONG, body); }
     else if (kind === PONG) this.signs.pongs += 1;
   }
@@ -155,10 +159,16 @@ class Link {
   }
 
   async serve({ job_id, job_name, payload }, meta) {
-    const tell = (type, fields) => this.send(REPLY, `${BUS}BusJob${type}Message`, { job_id, ...fields });
+    const reply = (type, fields) => this.send(REPLY, `${BUS}BusJob${type}Message`, { job_id, ...fields });
+    const full = () => this.held.has(job_id) || this.lanes[REPLY].queue.length >= WAITING;
+    const tell = async (type, fields) => {
+      while (full()) await new Promise((resolve) => { setTimeout(resolve, 5); });
+      reply(type, fields);
+    };
     const cancel = new Promise((resolve) => this.served.set(job_id, resolve));
-    tell('Response', await this.jobs[job_name]({ payload, meta, tell, cancel }));
+    reply('Response', await this.jobs[job_name]({ payload, meta, tell, cancel, holds: () => this.holds }));
     this.served.delete(job_id);
+    this.held.delete(job_id);
   }
 }
 
@@ -170,12 +180,16 @@ const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 const jobs = {
   async shout({ payload, meta, tell }) {
-    tell('Update', { update: { breath: 'deep' } });
+    await tell('Update', { update: { breath: 'deep' } });
     return { status: 'completed', response: { text: payload.text.toUpperCase(), seconds: meta.seconds } };
+  },
+  async many({ payload, tell, holds }) {
+    for (let number = 0; number < payload.n; number += 1) await tell('StreamData', { data: { number } });
+    return { status: 'completed', response: { holds: holds() } };
   },
   async fail() { return { status: 'failed', response: { error: 'no voice' } }; },
   async wait({ tell, cancel }) {
-    tell('Update', { update: { waits: true } });
+    await tell('Update', { update: { waits: true } });
     const { reason, path } = await cancel;
     say({ told: 'cancel', reason, path });
     return { status: 'cancelled' };

@@ -32,6 +32,8 @@ COMMAND = (WS.node or "node", script("native_client_peer.js"))
 ENVIRON = {"NODE_PATH": str(WS.folder / "node_modules")}
 TOKEN = "s3cret"
 
+MANY = 3000
+
 PATIENCE = 60
 """Seconds for everything: the machine may be busy."""
 
@@ -112,6 +114,7 @@ class Assistant(Worker):
         answer: Any = pending.response
         with pytest.raises(JobFailedError) as caught:
             await self.ask("acme", "fail")
+        await self.read_slowly()
         with trio.CancelScope() as scope:
             async with self.job("acme", "wait") as pending:
                 async for _event in pending:
@@ -119,6 +122,19 @@ class Assistant(Worker):
         assert scope.cancelled_caught
         assert 0 < answer.pop("seconds") <= PATIENCE
         return {"events": events, "answer": answer, "failed": caught.value.reason}
+
+    async def read_slowly(self) -> None:
+        """Read nothing of a long stream until the client is told to hold it, and then all."""
+        async with self.job("acme", "many", {"n": MANY}) as pending:
+            with trio.fail_after(PATIENCE):
+                while not (left := pending._request.job).unread or not left.unread.held:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                # It answers in the midst of that.
+                with pytest.raises(JobFailedError):
+                    await self.ask("acme", "fail")
+                events = [event.data async for event in pending]
+        assert events == [{"number": number} for number in range(MANY)]
+        assert pending.response["holds"] > 0
 
     @handles(Note)
     async def read(self, note: Note) -> None:

@@ -19,7 +19,7 @@ from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits
 from trioworkers.wire.lanes import Lanes
 from trioworkers.wire.replies import REPLIES
-from trioworkers.wire.session import Broken, Closed, Opened, Session, Speaker
+from trioworkers.wire.session import Broken, Closed, Hold, Opened, Session, Speaker
 
 _numbers = count()
 
@@ -45,6 +45,7 @@ class Native:
         self.arrived: deque[Arrived] = deque()
         self.cancels: list[Cancelled] = []
         self.heard: deque[BusMessage] = deque()
+        self.holds: list[Hold] = []
         self.goodbye: Closed | None = None
 
     def put(self, message: BusMessage | bytes, deadline: float = float("inf")) -> None:
@@ -86,6 +87,8 @@ class Native:
                     self.heard.append(
                         BusJobCancelMessage(job_id=event.job_id, reason=event.reason, **fields)
                     )
+                case Hold():
+                    self.holds.append(event)
                 case Closed():
                     self.goodbye = event
                 case Broken():

@@ -1146,18 +1146,31 @@ async def test_events_for_the_peer(autojump_clock: Any) -> None:
         ]
 
 
-@pytest.mark.parametrize("urgent", [False, True])
-async def test_events_wait_for_room(autojump_clock: Any, monkeypatch: Any, urgent: bool) -> None:
-    """S-PROXY-5: a handler that tells faster than the link takes waits, urgent or not."""
+async def test_urgent_events_of_several_jobs_wait_for_room(
+    autojump_clock: Any, monkeypatch: Any
+) -> None:
+    """S-PROXY-5: those of one job do not wait for room for those of another, up to a bound."""
     monkeypatch.setattr(_outbox, "SYSTEM_LIMIT", 300)
+    server = Server("acme")
+    async with peer_of(server) as peer:
+        await peer.heard()
+        peer.request("updates", {"n": 1000, "urgent": True}, "r-2")
+        peer.request("updates", {"n": 1000, "urgent": True}, "r-3")
+        await settle()
+        assert len(server.log) == 300
+        assert peer.portal.outbox.depths() == (300, 0)
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_events_wait_for_room(autojump_clock: Any, urgent: bool) -> None:
+    """S-PROXY-5: a handler that tells faster than the link takes waits, urgent or not."""
     server = Server("acme")
     async with peer_of(server) as peer:
         await peer.heard()
         peer.request("updates", {"n": 1000, "urgent": urgent})
         await settle()
-        limit = 300 if urgent else _outbox.CAPACITY
-        assert len(server.log) == limit
-        assert max(peer.portal.outbox.depths()) == limit
+        assert len(server.log) == _outbox.CAPACITY
+        assert max(peer.portal.outbox.depths()) == _outbox.CAPACITY
         heard: list[Any] = []
         while more := await peer.heard():
             heard += more

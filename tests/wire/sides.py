@@ -15,7 +15,7 @@ from trioworkers.wire.epoch import Cancelled, Epoch
 from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits
 from trioworkers.wire.lanes import Lanes
-from trioworkers.wire.session import Event, Opened, Session
+from trioworkers.wire.session import Event, Hold, Opened, Session
 
 LIMITS = LinkLimits(message_size=1000, window=800, messages=8, heartbeat=10)
 
@@ -148,6 +148,11 @@ class Side:
     def cancels(self) -> list[Cancelled]:
         """The cancels that were heard."""
         return [event for event in self.events if isinstance(event, Cancelled)]
+
+    @property
+    def holds(self) -> list[Hold]:
+        """The holds that were heard."""
+        return [event for event in self.events if isinstance(event, Hold)]
 
     @property
     def lost(self) -> list[bytes]:

@@ -75,6 +75,11 @@ written = st.one_of(
         lanes,
         numbers,
     ),
+    st.builds(
+        lambda job_id, held: (chunks.write_hold(job_id, held), Kind.HOLD, (job_id, held)),
+        st.text(min_size=1, max_size=20),
+        st.booleans(),
+    ),
 )
 
 
@@ -124,6 +129,7 @@ def test_bytes() -> None:
         "03 00 00 00 18 00 00 00 00 00 00 00 00 03 00 00 00 02 00 00 00 01 00 00 00 02 61 62 63"
     )
     assert chunks.write_token(Kind.PING, 5).hex(" ") == "08 00 00 00 08 00 00 00 00 00 00 00 05"
+    assert chunks.write_hold("j7", True).hex(" ") == "0b 00 00 00 03 01 6a 37"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,10 @@ def test_bytes() -> None:
         ),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b"xy"), "2 bytes at 4 of 5"),
         (chunks.write_unit(Lane.DATA, 1, 5, 4, b""), "0 bytes at 4 of 5"),
+        (chunks.write_hold("", True), r"HOLD cannot be read \(no 0 or 1 and the id of a job\)"),
+        (chunks.write_hold("x" * 1025, False), "HOLD cannot be read"),
+        (b"\x0b\x00\x00\x00\x02\x02j", "no 0 or 1"),
+        (b"\x0b\x00\x00\x00\x02\x01\xff", "HOLD cannot be read"),
         (b"\x01\x00\x00\x27\x10" + b"[" * 10_000, "HELLO cannot be read"),
         (b"\x01\x00\x00\x13\x88" + b"9" * 5_000, "HELLO cannot be read"),
     ],

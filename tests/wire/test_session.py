@@ -18,10 +18,12 @@ from trioworkers.wire.flow import Arrived
 from trioworkers.wire.session import (
     CANCELS,
     CHUNKS,
+    HOLDS,
     SLACK,
     TRANSITIONS,
     Broken,
     Closed,
+    Hold,
     Opened,
     Speaker,
 )
@@ -144,6 +146,38 @@ def test_many_cancels_take_many_frames() -> None:
     assert left.session.due
     settle(left, right)
     assert [event for event in right.events if isinstance(event, Cancelled)] == told
+
+
+def test_a_job_is_held_and_goes_on() -> None:
+    """S-PROXY-6: what was said last of a job is told once; the next connection knows nothing of it."""
+    left, right = pair()
+    left.session.hold("a", held=True)
+    left.session.hold("b", held=True)
+    left.session.hold("b", held=False)
+    assert left.session.due
+    settle(left, right)
+    assert not left.session.due
+    assert right.holds == [Hold("a", True), Hold("b", False)]
+    left.session.hold("a", held=False)
+    left.connect()
+    right.connect()
+    settle(left, right)
+    assert len(right.holds) == 2
+
+
+def test_no_credit_is_told_before_a_hold() -> None:
+    """S-PROXY-6: what comes after a hold is bounded by the credit from before, though many are due."""
+    left, right = pair()
+    for n in range(LIMITS.messages):
+        right.put(Lane.REPLY, b"%d" % n)
+    right.say(left)
+    left.hear()
+    for n in range(2 * HOLDS + 1):
+        left.session.hold(f"job-{n}", held=True)
+    while left.take(Lane.REPLY):
+        pass
+    kinds = [kind for _ in range(4) for kind, _ in chunks.parse(left.say(right))]
+    assert kinds == [*[Kind.HOLD] * (2 * HOLDS + 1), Kind.CREDIT]
 
 
 def test_a_large_message_goes_in_units() -> None:

@@ -17,7 +17,16 @@ from trioworkers.wire.chunks import Credit, Kind, Lane, LaneCredit
 from trioworkers.wire.epoch import Cancelled
 from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits, Place
-from trioworkers.wire.session import CANCELS, CHUNKS, MESSAGES, SLACK, Broken, Closed, Opened
+from trioworkers.wire.session import (
+    CANCELS,
+    CHUNKS,
+    HOLDS,
+    MESSAGES,
+    SLACK,
+    Broken,
+    Closed,
+    Opened,
+)
 
 HUGE = LaneCredit(2**64 - 1, 2**64 - 1, 0)
 
@@ -390,17 +399,20 @@ def test_large_numbers() -> None:
         max_size=3,
     ),
     cancels=st.integers(0, 3 * CANCELS),
+    holds=st.integers(0, 3 * HOLDS),
 )
 def test_no_frame_is_larger_than_the_other_side_takes(
-    window: int, items: list[tuple[int, Lane, bool, int]], cancels: int
+    window: int, items: list[tuple[int, Lane, bool, int]], cancels: int, holds: int
 ) -> None:
-    """S-PROXY-4: however many messages and cancels there are, a frame is within the rules."""
+    """S-PROXY-4: however many messages, cancels and holds there are, a frame is within the rules."""
     left, right = pair(limits=LinkLimits(window=window, messages=10**6))
     for count, lane, meta, size in items:
         for _ in range(count):
             left.put(lane, bytes(size), 5.0 if meta else inf)
     for _ in range(cancels):
         left.session.cancel(Cancelled("\U0001f600" * 256, "\0" * 256, "\U0001f600" * 256))
+    for number in range(holds):
+        left.session.hold(f"{number:04}" + "\U0001f600" * 255, held=True)
     while frame := left.say(right):
         assert len(frame) <= window + SLACK
         assert len(list(chunks.parse(frame))) <= CHUNKS
@@ -408,6 +420,7 @@ def test_no_frame_is_larger_than_the_other_side_takes(
         right.say(left)
         left.hear()
     assert len(right.cancels) == cancels
+    assert len(right.holds) == holds
 
 
 def test_how_many_messages_a_frame_has() -> None:

@@ -110,7 +110,7 @@ class DeliveriesOwner(Protocol):
 class _Replies(ReplyBox):
     """Where the events and the outcome of a peer's job go: over the link."""
 
-    __slots__ = ("_answered", "_deliveries", "_streamed", "request")
+    __slots__ = ("_answered", "_deliveries", "_go_on", "_streamed", "_turn", "request")
 
     request: Request
 
@@ -119,20 +119,49 @@ class _Replies(ReplyBox):
         self._deliveries = deliveries
         self._answered = False
         self._streamed = False
+        # Set when the peer, who holds the job, has room again; and whose turn it is then.
+        self._go_on: trio.Event | None = None
+        self._turn: trio.Lock | None = None
+
+    def hold(self, *, held: bool) -> None:
+        """Let the events of the job wait from now on, or no more."""
+        if held and self._go_on is None:
+            self._go_on = trio.Event()
+            self._turn = self._turn or trio.Lock()
+        elif not held and self._go_on is not None:
+            self._go_on.set()
+            self._go_on = None
 
     def poke(self) -> None:
         """Answer as soon as there is an outcome."""
         if self.request.outcome is not None and not self._answered:
             self._answered = True
+            self.hold(held=False)
             if self._streamed and self.request.outcome.error is None:
                 self._deliveries.jobs.pop(self.request.id, None)
             else:
                 self._deliveries.answer(self.request, self.request.outcome)
 
     async def put(self, event: Any, urgent: bool = False) -> None:
-        """Send an event; waits while the outbox is full."""
-        await self._deliveries.send_event(self.request, event, urgent)
+        """Send an event; waits while the peer holds the job, and while the outbox is full."""
+        if self._turn is None:
+            await self._deliveries.send_event(self.request, event, urgent)
+        else:
+            await self._put_in_turn(self._turn, event, urgent)
         self._streamed = self._streamed or event.type == "stream_end"
+
+    async def _put_in_turn(self, turn: trio.Lock, event: Any, urgent: bool) -> None:
+        # Once there was a hold several may wait for its end, and keep their order.
+        try:
+            turn.acquire_nowait()
+        except trio.WouldBlock:
+            await turn.acquire()
+        try:
+            while self._go_on is not None:
+                await self._go_on.wait()
+            await self._deliveries.send_event(self.request, event, urgent)
+        finally:
+            turn.release()
 
 
 class Deliveries:
@@ -199,6 +228,12 @@ class Deliveries:
         if request is not None:
             request.cancel(reason, path)
 
+    def hold(self, job_id: str, *, held: bool) -> None:
+        """Let the events of a job of the peer's wait, or no more, if it is open."""
+        request = self.jobs.get(job_id)
+        if request is not None:
+            cast("_Replies", request.box).hold(held=held)
+
     def _expire(self, request: Request) -> None:
         request.cancel("a deadline has passed", self._owner.path)
 
@@ -210,6 +245,7 @@ class Deliveries:
         self.give_up = None
         for request in jobs:
             request.late = True
+            cast("_Replies", request.box).hold(held=False)
             request.cancel(f"the link is lost: {reason}", self._owner.path)
         for item in (*self.inbox.clear(), *self.urgent.clear()):
             if isinstance(item, BusMessage):
@@ -358,8 +394,9 @@ class Deliveries:
     async def send_event(self, request: Request, event: JobEvent, urgent: bool) -> None:
         """Send an event of a job; waits while the outbox is full."""
         message = request.event_message(event.type, event.data, urgent=urgent)
-        if request.late:
-            self._lose(message, "late reply", "the link is lost")
+        if request.late or request.outcome is not None:
+            detail = "the link is lost" if request.late else "its job has ended"
+            self._lose(message, "late reply", detail)
         elif not self._owner.outbox.put(message, 0.0):
             await self.bus.wait_for_room(self._owner.outbox, message)
 

@@ -16,7 +16,7 @@ from ..wire.chunks import Kind, Lane
 from ..wire.epoch import Cancelled, Epoch
 from ..wire.flow import Arrived
 from ..wire.hello import LinkLimits
-from ..wire.session import Broken, Closed, Opened, Session, Speaker
+from ..wire.session import Broken, Closed, Hold, Opened, Session, Speaker
 from ._anteroom import Anteroom
 from ._dialects import Dialect
 from ._outbox import Packed
@@ -84,6 +84,9 @@ class NativeDialect(Dialect):
         self._epoch = epoch
         self._on_goodbye = on_goodbye
         self._heartbeat = limits.heartbeat
+        self.limits: LinkLimits = limits
+        """What is taken from it."""
+
         # As `trio.current_time`, which looks this up each time.
         self._now = trio.lowlevel.current_clock().current_time
         self._session = Session(epoch, limits, self._now())
@@ -133,6 +136,11 @@ class NativeDialect(Dialect):
         )
         self._portal.outbox.wake()
         return given_up
+
+    def tell_hold(self, job_id: str, held: bool) -> None:
+        """Tell the peer whether the events of a job that it does are to wait."""
+        self._session.hold(job_id, held=held)
+        self._portal.outbox.wake()
 
     def taken(self, lane: Lane) -> None:
         """Take note that a message that waited here does so no more."""
@@ -200,6 +208,8 @@ class NativeDialect(Dialect):
             return True
         if isinstance(event, Broken):
             raise RemoteWireError(event.reason)
+        if isinstance(event, Hold):
+            self._portal.deliveries.hold(event.job_id, held=event.held)
         # After a goodbye the connection is closed by whoever has said it.
         if isinstance(event, Closed):
             self._on_goodbye()

@@ -111,6 +111,14 @@ class Outbox:
         """Whether even an urgent event of a job has to wait."""
         return len(self.lanes) >= SYSTEM_LIMIT or self.lanes.size >= 2 * BYTES
 
+    def _has_room(self, packed: Packed) -> bool:
+        if not self.full:
+            return True
+        if not packed.urgent or self._crowded:
+            return False
+        # Once they are here they leave, be it that the requester asks for no more of them.
+        return packed.job is None or self.lanes.waiting(packed.job) < CAPACITY
+
     def put(self, item: Any, now: float) -> bool:
         """Queue a message, an event of a job, or an open request; False if there is no room.
 
@@ -124,7 +132,7 @@ class Outbox:
         packed = self._owner.pack(item)
         if packed is None:
             return True
-        if self._crowded if packed.urgent else self.full:
+        if not self._has_room(packed):
             return False
         self._append(packed)
         return True

@@ -38,7 +38,7 @@ from ..wire.replies import FINAL, REPLIES, RESPONSES
 from ._deliveries import NO_TERMS, Deliveries, Terms
 from ._outbox import Outbox, Packed
 from ._outcomes import writable
-from ._replies import Left, Replies
+from ._replies import Holding, Left, Replies
 from ._transport import plain
 from .policy import ProxyPolicy
 
@@ -47,7 +47,7 @@ __all__ = ["Portal"]
 logger = logging.getLogger("trioworkers")
 
 
-class Credited(Protocol):
+class Credited(Holding, Protocol):
     """What a portal asks of a dialect with credit."""
 
     @property
@@ -190,6 +190,7 @@ class Portal:
     def _give_credit(self) -> None:
         for inbox in (self.deliveries.inbox, self.deliveries.urgent, self.replies.inbox):
             inbox.taken = None if self._credit is None else self._credit.taken
+        self.replies.credit(self._credit)
 
     def lose(self, items: Iterable[Packed], reason: str) -> int:
         """Report what was sent and has perhaps not arrived; return how many messages that were."""

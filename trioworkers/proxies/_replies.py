@@ -1,31 +1,50 @@
 """What a peer says about the jobs that it was asked for.
 
-Replies go straight to who waits for them, as within a process, and not through a mailbox.  If the
-peer has credit, those that find no room wait here, in order.
+Replies go straight to who waits for them, as within a process, and not through a mailbox.  A peer
+with credit is told to hold the jobs whose events are read slowly; what it sends nevertheless and
+finds no room waits here, in order, and holds up what is behind it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from math import inf
+from typing import Any, Protocol
+
+import trio
 
 from .._bus import LocalBus
-from .._requests import Outcome, Request, Responder
+from .._requests import Counted, Outcome, Request, Responder
 from ..errors import RemoteWireError
 from ..messages import BusMessage, JobStatus
 from ..wire.chunks import Lane
+from ..wire.hello import LinkLimits
 from ..wire.pipecat_session import answered_job
 from ..wire.replies import REPLIES, RESPONSES
 from ._inbox import Inbox
 from ._outcomes import outcome_of, unreadable
+from ._unread import EVENT_CAPACITY, Unread
 
-__all__ = ["Left", "Replies"]
+__all__ = ["Holding", "Left", "Replies"]
 
-EVENT_CAPACITY = 1024
-"""How many events of one job over a link wait for a slow reader."""
+
+class Holding(Protocol):
+    """What replies ask of a peer with credit."""
+
+    @property
+    def limits(self) -> LinkLimits:
+        """What it may have on its way."""
+        ...
+
+    def tell_hold(self, job_id: str, held: bool) -> None:
+        """Tell it whether the events of a job that it does are to wait."""
+        ...
 
 
 class Left(int):
     """Stands in `Request.job`: the request has left as this message, its handler is elsewhere."""
+
+    unread: Unread | None = None
 
 
 class Replies:
@@ -42,6 +61,20 @@ class Replies:
         self._responder = responder
         self._local = local
         self.inbox: Inbox = Inbox(self._hand_over, self._lose)
+        self._peer: Holding | None = None
+        # Set when something was read, while somebody waits for that.
+        self._read: trio.Event | None = None
+
+    def credit(self, peer: Holding | None) -> None:
+        """Take note of a connection: of a peer that has credit, or None."""
+        self._peer = peer
+        if peer is None:
+            return
+        # What it was told over the connection before may be lost.
+        for request in self.requests():
+            unread = request.job.unread
+            if unread is not None and unread.held is not None:
+                peer.tell_hold(request.id, unread.held)
 
     def request(self, job_id: str) -> Request | None:
         """Return the open request that left here under this id."""
@@ -58,13 +91,13 @@ class Replies:
     def receive(self, message: Any, size: int, lane: Lane) -> bool:
         """Take a reply; tell whether it waits now, for those before it or for room."""
         if self.inbox:
-            self.inbox.put(message, size, lane)
+            self.inbox.put((message, size), size, lane)
             return True
         if isinstance(message, RESPONSES):
             self._answered(message)
-        elif not self._happened(message):
-            if self.inbox.taken is not None:
-                self.inbox.put(message, size, lane)
+        elif not self._happened(message, size):
+            if self._peer is not None:
+                self.inbox.put((message, size), size, lane)
                 return True
             self._bus.dead_letter(message, "overflow", self._local)
             self._end(message)
@@ -78,17 +111,17 @@ class Replies:
             request.finish(unreadable(request, error))
             request.exit()
 
-    async def _hand_over(self, message: Any) -> None:
+    async def _hand_over(self, item: tuple[Any, int]) -> None:
+        message, size = item
         if isinstance(message, RESPONSES):
             self._answered(message)
-        elif not self._happened(message):
-            request = self.request(message.job_id)
-            assert request is not None
-            await request.box.put(_event_of(request, message))
-            self._bus.tell(message)
-            self._end(message)
+            return
+        while not self._happened(message, size):
+            self._read = trio.Event()
+            await self._read.wait()
+            self._read = None
 
-    def _lose(self, message: BusMessage) -> None:
+    def _lose(self, item: tuple[BusMessage, int]) -> None:
         """Do nothing: its job has failed with the link."""
 
     def _answered(self, message: Any) -> None:
@@ -100,17 +133,39 @@ class Replies:
             # That a handler gave in to its cancellation, however late, is no reply.
             self._bus.dead_letter(message, "late reply", self._local)
 
-    def _happened(self, message: Any) -> bool:
+    def _happened(self, message: Any, size: int) -> bool:
         """Hand an event to its reader; False if there is no room for it."""
         request = self.request(message.job_id)
         if request is None or request.exited:
             self._bus.dead_letter(message, "late reply", self._local)
             return True
-        if not request.box.put_nowait(_event_of(request, message), EVENT_CAPACITY):
+        event, capacity = _event_of(request, message), float(EVENT_CAPACITY)
+        if self._peer is not None:
+            unread = self._unread(request, self._peer.limits)
+            if unread.full:
+                return False
+            unread.put(size)
+            event, capacity = Counted(event, size, partial(self._was_read, unread)), inf
+        if not request.box.put_nowait(event, capacity):
             return False
         self._bus.tell(message)
         self._end(message)
         return True
+
+    def _unread(self, request: Request, limits: LinkLimits) -> Unread:
+        left: Left = request.job
+        if left.unread is None:
+            left.unread = Unread(limits, partial(self._hold, request))
+        return left.unread
+
+    def _was_read(self, unread: Unread, size: int) -> None:
+        unread.read(size)
+        if self._read is not None:
+            self._read.set()
+
+    def _hold(self, request: Request, held: bool) -> None:
+        if self._peer is not None and request.outcome is None:
+            self._peer.tell_hold(request.id, held)
 
     def _end(self, message: Any) -> None:
         """End the job whose last event this is."""

@@ -14,6 +14,7 @@ the body.  All numbers are unsigned and big-endian, all JSON is UTF-8.
     PING       a number
     PONG       the number of the ping
     GOODBYE    JSON: code and reason; nothing comes after it
+    HOLD       1 or 0, and the id of a job: whether its events are to wait
 
 The whole of a message is the length of its meta (four bytes), the meta as JSON, and the body.
 """
@@ -44,6 +45,7 @@ __all__ = [
     "write_abandon",
     "write_credit",
     "write_envelope",
+    "write_hold",
     "write_json",
     "write_message",
     "write_messages",
@@ -53,6 +55,9 @@ __all__ = [
 
 META = 4096
 """How many bytes of meta a message may have."""
+
+JOB = 1024
+"""How many bytes the id of a job may have."""
 
 EXTRA = META + 4
 """How many bytes the whole of a message may have beyond its body."""
@@ -74,6 +79,7 @@ class Kind(IntEnum):
     PING = 8
     PONG = 9
     GOODBYE = 10
+    HOLD = 11
 
 
 class Lane(IntEnum):
@@ -204,14 +210,19 @@ def write_abandon(lane: Lane, number: int) -> bytes:
     return _chunk(Kind.ABANDON, _MESSAGE.pack(lane, number))
 
 
+def write_hold(job_id: str, held: bool) -> bytes:
+    """Return a HOLD."""
+    return _chunk(Kind.HOLD, bytes((held,)), job_id.encode())
+
+
 # Reading
 
 
 def parse(frame: bytes) -> Iterator[tuple[Kind, Any]]:
     """Yield the kind and the content of each chunk of a frame.
 
-    The content is a dict for HELLO, CANCEL and GOODBYE, a number for PING and PONG, and a `Credit`,
-    `Messages` or `Unit` for the others.
+    The content is a dict for HELLO, CANCEL and GOODBYE, a number for PING and PONG, a pair for HOLD,
+    and a `Credit`, `Messages` or `Unit` for the others.
 
     Raises:
         RemoteWireError: the frame is none of this dialect.
@@ -336,6 +347,12 @@ def _read_abandon(body: bytes) -> Unit:
     return Unit(_lane(lane), number, 0, 0, b"")
 
 
+def _read_hold(body: bytes) -> tuple[str, bool]:
+    if not 2 <= len(body) <= 1 + JOB or body[0] > 1:
+        raise ValueError("no 0 or 1 and the id of a job")
+    return body[1:].decode(), body[0] == 1
+
+
 # As `Kind(number)`, which takes as long as all else that is done for a small chunk.
 _KINDS = {kind.value: kind for kind in Kind}
 _LANES = tuple(Lane)
@@ -351,4 +368,5 @@ _READERS: dict[Kind, Callable[[bytes], Any]] = {
     Kind.PING: _read_token,
     Kind.PONG: _read_token,
     Kind.GOODBYE: _read_json,
+    Kind.HOLD: _read_hold,
 }

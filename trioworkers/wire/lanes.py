@@ -65,6 +65,10 @@ class Lanes(Generic[T]):
         """How many items there are in the system lane."""
         return len(self._queues[Lane.SYSTEM])
 
+    def waiting(self, job: str) -> int:
+        """Return how many replies to a job there are."""
+        return self._jobs[job]
+
     def put(self, item: T, size: int, job: str | None = None) -> None:
         """Put `item`, of `size` bytes, behind the others; it is a reply if there is a `job`."""
         self._number += 1

@@ -42,6 +42,11 @@ given up, with its number: `refused`.
 connection is told again over the next one.  One that overtakes its request waits for it at the
 other side.  A request of which only a part has left is given up.
 
+*Holds.*  A requester whose reader of a job's events is slow says so beside the lanes, and again when
+it goes on: meanwhile the other side takes no more events of that job, so they never fill the lane
+that the answers of all jobs have.  No credit is told before a hold that is due, so what comes after
+it is bounded by the credit from before and by what waits to leave.
+
 *Silence.*  Who has heard nothing for one heartbeat sends a ping, and who has heard nothing for two
 gives the other side up.  Any frame is a sign of life; but who does not confirm cancels is given up,
 too.
@@ -69,7 +74,7 @@ from .flow import Arrived, Frame, Incoming, Outgoing, Parcel
 from .hello import Hello, LinkLimits, Place, pick
 from .lanes import Lanes
 
-__all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Opened", "Session", "Speaker"]
+__all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Hold", "Opened", "Session", "Speaker"]
 
 MESSAGES = 1024
 """How many messages and units leave with one frame."""
@@ -79,6 +84,9 @@ CHUNKS = 2048
 
 CANCELS = 8
 """How many cancels leave with one frame: as JSON, each may have 9 KiB."""
+
+HOLDS = 16
+"""How many holds leave with one frame: each may have 1 KiB."""
 
 SLACK = 2**17
 """How many bytes a frame may have beyond a window: cancels, and the heads of messages."""
@@ -134,7 +142,15 @@ class Broken:
     reason: str
 
 
-Event = Opened | Arrived | Cancelled | Closed | Broken
+@attrs.frozen
+class Hold:
+    """The other side has no room for events of a job that it has asked for; or has it again."""
+
+    job_id: str
+    held: bool
+
+
+Event = Opened | Arrived | Cancelled | Hold | Closed | Broken
 
 
 class Session:
@@ -148,6 +164,7 @@ class Session:
         "_first",
         "_greeting",
         "_heard",
+        "_holds",
         "_in",
         "_limits",
         "_number",
@@ -200,6 +217,8 @@ class Session:
         self._pong: int | None = None
         self._farewell: tuple[int, str] | None = None
         self._cancels_told = 0
+        # The jobs whose events are to wait from now on, or no more.
+        self._holds: dict[str, bool] = {}
         self._told: Credit | None = None
         # Whether more credit may be due than when that was looked at last.
         self._stirred = True
@@ -342,6 +361,9 @@ class Session:
         if len(self._epoch.early) > self._limits.messages:
             raise RemoteWireError(f"{len(self._epoch.early)} cancels of jobs not asked for")
 
+    def _hear_hold(self, said: tuple[str, bool], events: list[Event]) -> None:
+        events.append(Hold(*said))
+
     def _hear_ping(self, number: int, events: list[Event]) -> None:
         del events
         self._pong = number
@@ -371,6 +393,10 @@ class Session:
         self._epoch.cancels.append(cancelled)
         return self._out[Lane.DATA].abandon(cancelled.after)
 
+    def hold(self, job_id: str, *, held: bool) -> None:
+        """Tell the other side whether the events of a job that it does are to wait."""
+        self._holds[job_id] = held
+
     @property
     def due(self) -> bool:
         """Whether there is something to say that is in no lane.
@@ -388,6 +414,7 @@ class Session:
             self._pong is not None
             or self._ping_due
             or self._cancels_told < self._epoch.cancels_sent
+            or len(self._holds) > 0
             or self._credit_is_due
             or data.due
             or system.due
@@ -483,8 +510,16 @@ class Session:
             said["had"] = attrs.asdict(self._epoch.arrived())
         return chunks.write_json(Kind.GOODBYE, said)
 
+    def _say_holds(self, said: list[bytes]) -> None:
+        told = tuple(islice(self._holds, HOLDS))
+        said.extend(chunks.write_hold(job_id, self._holds.pop(job_id)) for job_id in told)
+
     def _say_what_is_due(self, said: list[bytes], now: float) -> None:
-        self._say_credit(said)
+        if self._holds:
+            self._say_holds(said)
+        if not self._holds:
+            # With more credit the other side could send more than a hold allows for.
+            self._say_credit(said)
         epoch = self._epoch
         if self._cancels_told < epoch.cancels_sent:
             start = self._cancels_told - epoch.cancels_confirmed
@@ -572,4 +607,5 @@ _RECEIVERS: dict[Kind, Callable[[Session, Any, list[Event]], None]] = {
     Kind.PING: Session._hear_ping,
     Kind.PONG: Session._hear_pong,
     Kind.GOODBYE: Session._hear_goodbye,
+    Kind.HOLD: Session._hear_hold,
 }
