@@ -18,7 +18,15 @@ import trustme
 from tests.proxies import links
 from tests.proxies.links import reset
 from tests.proxies.serving import build, connected, knock, request, serving, session
-from trioworkers import JobRemoteError, Worker, WorkerGoneError
+from trioworkers import (
+    BusDataMessage,
+    JobRemoteError,
+    JSONMessageSerializer,
+    Worker,
+    WorkerGoneError,
+    handles,
+    message,
+)
 from trioworkers.abc import Authenticator
 from trioworkers.proxies import (
     IncomingConnection,
@@ -33,6 +41,12 @@ from trioworkers.proxies.transports import LinkClosed
 pytestmark = pytest.mark.usefixtures("carrier", "dialect")
 
 Log = pytest.LogCaptureFixture
+
+
+@message
+class Note(BusDataMessage):
+    n: int
+    text: str
 
 
 async def dial(port: int, nursery: trio.Nursery, **headers: str) -> Any:
@@ -381,6 +395,43 @@ async def test_a_message_too_big() -> None:
                 await client.receive()
         assert (caught.value.code, caught.value.by) == (1009, "peer")
         await client.abort()
+
+
+@links.NATIVE_ONLY
+async def test_frames_larger_than_the_servers_limit() -> None:
+    """S-PROXY-4: a small `max_message_size` and a large `window` go together: frames still fit."""
+    window = 2**22
+    arrived: list[int] = []
+
+    class Reader(Worker):
+        @handles(Note)
+        async def note(self, note: Note) -> None:
+            arrived.append(note.n)
+
+    async def build(websocket: IncomingConnection) -> Iterable[Worker]:
+        gateway = WebSocketProxyServer(
+            "gateway",
+            websocket=websocket,
+            worker_name="assistant",
+            remote_worker_name="acme",
+            serializer=JSONMessageSerializer(messages=[Note]),
+            window=window,
+        )
+        return [Reader("assistant"), gateway]
+
+    settings: dict[str, Any] = {
+        "window": window,
+        "serializer": JSONMessageSerializer(messages=[Note]),
+    }
+    async with serving(build, max_message_size=1000) as listener:
+        async with connected(listener, **settings) as acme:
+            # In one step, so that they leave together.
+            for n in range(250):
+                await acme.send(Note(target="assistant", n=n, text="x" * 3000))
+            with trio.fail_after(5):
+                while len(arrived) < 250:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert arrived == list(range(250))
 
 
 async def test_cancelling_closes_the_sessions() -> None:

@@ -22,6 +22,7 @@ from ..messages import BusLocalMessage, BusMessage, is_message_class
 from ..wire import JSONMessageSerializer, Limits
 from ..wire.epoch import Epoch
 from ..wire.hello import LinkLimits
+from ..wire.session import SLACK
 from ._anteroom import Anteroom
 from ._dialects import Dialect, PipecatDialect
 from ._link import CLOSE_SECONDS, Link
@@ -189,6 +190,11 @@ class WebSocketProxy(Worker):
         limits = serializer.limits if isinstance(serializer, JSONMessageSerializer) else Limits()
         return limits.message_size
 
+    @property
+    def _frame_size(self) -> int:
+        """How big a frame a native peer may send: it may hold many small messages."""
+        return max(self._message_size, self._limits.window + SLACK)
+
     # As a worker
 
     def _entered_bus(self, node: Slot) -> None:
@@ -286,6 +292,7 @@ class WebSocketProxy(Worker):
             if self._keeping:
                 self._warn_of_loss()
             return PipecatDialect(portal, self._heartbeat)
+        room.transport.widen(self._frame_size)
         epoch = self._epoch or Epoch(token_hex(16), keeping=self._keeping)
         dialect = NativeDialect(portal, epoch, self._limits, self._heard_goodbye)
         if self._keeping:

@@ -91,8 +91,9 @@ async def serve_proxies(
         max_connections: how many there may be at once, handshakes included; a client too many gets
             503.
         handshake_timeout: seconds for TLS, the opening handshake and `authenticate` together.
-        max_message_size: in bytes; a longer message closes its connection with 1009.  Natively
-            it counts for what leaves together, too: a quarter of a window, and 128 KiB.
+        max_message_size: in bytes; a longer message closes its connection with 1009.  Natively,
+            from the hello on, what leaves together may always have as much as the session's frames
+            need: a `window`, and 128 KiB.
         end_deadline: as for `open_runner`, and so `cancel_grace` and `job_grace`.
         cancel_grace: seconds that clean-ups may take after a cancel.
         job_grace: seconds a requester that leaves waits for its job's handler to exit.

@@ -74,6 +74,9 @@ class Transport(ABC):
         """Whether the opening handshake was answered, or cannot be seen to be open."""
         return True
 
+    def widen(self, size: int) -> None:  # noqa: B027 - most have no limit, or not one of ours
+        """Take messages of up to `size` bytes from now on, where the limit is ours and is lower."""
+
     @abstractmethod
     async def accept(self, subprotocol: str | None = None) -> None:
         """Answer the opening handshake, if that was not done yet.  A checkpoint.

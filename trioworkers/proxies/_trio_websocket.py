@@ -70,6 +70,15 @@ class TrioTransport(Transport):
         if self._line is not None:
             self._line.stream.unlimit()
 
+    def widen(self, size: int) -> None:
+        """Take larger messages, if the line is ours."""
+        connection: Any = self._connection
+        if self._line is None or connection is None or size <= self._max_message_size:
+            return
+        self._max_message_size = size
+        # It can be told before there is a request only, and that says what is needed.
+        connection._max_message_size = size
+
     @property
     def accepted(self) -> bool:
         """Whether it is a request no more."""

@@ -77,9 +77,8 @@ class WebsocketsTransport(Transport):
         self._line = line
         self._response = response
         self._masks = protocol.side is Side.CLIENT
-        self._pick_limit = max_message_size
-        if not self._masks:
-            self._pick_limit = min(max_message_size, UNMASKED_IN_C)
+        self._max_message_size = max_message_size
+        self._limit_picking()
         self._pieces = Pieces()
         self._queue: deque[bytes | str] = deque()
         self._take: Callable[[bytes | str], object] | None = None
@@ -92,6 +91,21 @@ class WebsocketsTransport(Transport):
         self._hung_up = False
         if response is None:
             line.stream.unlimit()
+
+    def _limit_picking(self) -> None:
+        size = self._max_message_size
+        self._pick_limit = size if self._masks else min(size, UNMASKED_IN_C)
+
+    def widen(self, size: int) -> None:
+        """Take larger messages."""
+        if size <= self._max_message_size:
+            return
+        self._max_message_size = size
+        self._limit_picking()
+        # It can be told before there is a request only, and that says what is needed.
+        for name in ("max_message_size", "max_size"):  # the later versions' name, and the earlier
+            if hasattr(self._protocol, name):
+                setattr(self._protocol, name, size)
 
     @property
     def accepted(self) -> bool:

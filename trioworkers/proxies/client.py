@@ -15,7 +15,6 @@ from .._worker import WorkerEvent
 from ..abc import MessageSerializer
 from ..errors import RemoteWireError
 from ..messages import BusMessage
-from ..wire.session import SLACK
 from ._anteroom import Anteroom
 from ._dial import check_headers, open_client_transport, parse_url, shown
 from ._dialects import Dialect
@@ -221,18 +220,12 @@ class WebSocketProxyClient(WebSocketProxy):
                 headers=self._headers,
                 ssl_context=self._ssl_context,
                 subprotocols=(SUBPROTOCOL,) if self._native else (),
-                max_message_size=self._frame_size(),
+                max_message_size=self._frame_size if self._native else self._message_size,
                 nursery=nursery,
                 transport=self._carrier,
             )
         seconds = self._handshake_timeout
         raise RemoteWireError(f"no answer to the handshake with {shown(self._url)} for {seconds} s")
-
-    def _frame_size(self) -> int:
-        """Return how big a frame the peer may send: natively it may hold many small messages."""
-        if not self._native:
-            return self._message_size
-        return max(self._message_size, self._limits.window + SLACK)
 
     async def _begin(self, room: Anteroom) -> Dialect:
         """Agree on how to talk; a connection without that is dropped."""
