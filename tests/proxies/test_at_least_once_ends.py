@@ -317,6 +317,36 @@ async def test_somebody_who_lies(autojump_clock: Any) -> None:
         assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}
 
 
+async def test_attempts_that_fail_do_not_prolong_a_session(
+    autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S-PROXY-8: `resume_within` counts from the loss on, however often it is tried to come back."""
+    server = {"resume_within": 5.0}
+    async with (
+        housed(Worker("acme"), Server("assistant"), server=server) as (side, house),
+        trio.open_nursery() as nursery,
+    ):
+        await ready(side, house)
+        meeting = side.proxy._epoch.meeting
+        go_down(side, house)
+        began = trio.current_time()
+
+        async def try_in_vain() -> None:
+            while house.made[0].state != "stopped":
+                stranger = Stranger(side.proxy.network)
+                said = [chunks.write_json(Kind.HELLO, {"meeting": meeting})]
+                await stranger.end.send(said)
+                await trio.sleep(2)
+                await stranger.end.abort()
+
+        caplog.set_level(logging.INFO, "trioworkers")
+        nursery.start_soon(try_in_vain)
+        await until(lambda: house.made[0].state == "stopped")
+        assert 4.9 <= trio.current_time() - began <= 5.1
+        assert caplog.text.count("was not continued by") == 3
+        nursery.cancel_scope.cancel()
+
+
 async def test_memory_while_it_waits(autojump_clock: Any) -> None:
     """S-PROXY-8: a session that waits keeps what its bounds allow; senders wait, and go on later."""
     near, far = Worker("acme"), Server("assistant")

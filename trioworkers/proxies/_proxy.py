@@ -161,6 +161,8 @@ class WebSocketProxy(Worker):
         self._portal: Portal | None = None
         self._current: _Current | None = None
         self._link: Link | None = None
+        # When the last connection was over.
+        self._lost_at = 0.0
         # From an activation on until the end of what it began: cancelled to give up what is not
         # connected yet.
         self._attempt: trio.CancelScope | None = None
@@ -393,6 +395,7 @@ class WebSocketProxy(Worker):
             raise
         finally:
             portal.greeter = None
+            self._lost_at = trio.current_time()
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():

@@ -99,7 +99,8 @@ class WebSocketProxyServer(WebSocketProxy):
             delivery: `"at_least_once"` lets the session of a native client go on over the next
                 connection when one is lost, if the client has the same.  `serve_proxies` finds the
                 proxy; a server of your own calls `continue_session` first.
-            resume_within: seconds that a session waits for its client to come back.
+            resume_within: seconds that a session waits for its client to come back, however often
+                that is tried.
             heartbeat: seconds after which a silent peer is asked whether it is there, and which it
                 has to answer.  Not under ASGI, where it is the server's business.
             bus: not to be passed: a proxy gets its bus from the runner it is added to.
@@ -211,10 +212,11 @@ class WebSocketProxyServer(WebSocketProxy):
         try:
             end = await self._serve_link(self._room, dialect)
             while self._stays(end):
-                with trio.move_on_after(self._resume_within):
+                # Attempts that fail do not make the time any longer.
+                with trio.move_on_at(self._lost_at + self._resume_within) as waiting:
                     await self._came_back.wait()
                 self._came_back = trio.Event()
-                if self._next is None:
+                if self._next is None or waiting.cancelled_caught:
                     break
                 (self._transport, over), self._next = self._next, None
                 try:
