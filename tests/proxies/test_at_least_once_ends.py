@@ -513,6 +513,46 @@ async def test_a_client_that_comes_back_in_the_midst_of_a_hook(autojump_clock: A
         assert len(house.made) == 1
 
 
+async def test_a_client_that_connects_once(autojump_clock: Any) -> None:
+    """S-PROXY-1, S-PROXY-8: with `reconnect=None` no session outlives its link; why it broke is told."""
+    near = Worker("acme")
+    async with housed(near, Server("assistant"), client={"reconnect": None}) as (side, house):
+        await ready(side, house)
+        error = None
+
+        async def ask() -> None:
+            nonlocal error
+            error = await outcome_of(near.ask("assistant", "hang", {}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await until(lambda: house.made[0]._portal.deliveries.jobs)
+            cut(house.end)
+        assert isinstance(error, WorkerGoneError)
+        assert "the link to it is lost: 1006 cut, closed by network" in str(error)
+        await side.proxy.wait_stopped()
+        assert "1006 cut" in str(side.proxy.stop_reason)
+
+
+async def test_a_client_that_does_not_come_back(autojump_clock: Any) -> None:
+    """S-PROXY-8: when the time is over the server's side says why the link broke."""
+    near, far = Server("acme"), Worker("assistant")
+    async with housed(near, far, server={"resume_within": 5.0}) as (side, house):
+        await ready(side, house)
+        error = None
+
+        async def ask() -> None:
+            nonlocal error
+            error = await outcome_of(far.ask("acme", "hang", {}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await until(lambda: side.proxy._portal.deliveries.jobs)
+            go_down(side, house)
+        assert isinstance(error, WorkerGoneError)
+        assert "its proxy has given up after 1006 cut, closed by network" in str(error)
+
+
 async def test_settings_of_a_lasting_session(autojump_clock: Any) -> None:
     """S-PROXY-8: seconds that no session can wait are refused where the proxy is made."""
     make = partial(LoggedServer, memory_transports()[0], **LASTING)

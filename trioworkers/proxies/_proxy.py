@@ -161,7 +161,8 @@ class WebSocketProxy(Worker):
         self._portal: Portal | None = None
         self._current: _Current | None = None
         self._link: Link | None = None
-        # When the last connection was over.
+        # How the last connection has ended, and when.
+        self._lost: LinkClosed | None = None
         self._lost_at = 0.0
         # From an activation on until the end of what it began: cancelled to give up what is not
         # connected yet.
@@ -255,6 +256,7 @@ class WebSocketProxy(Worker):
             self._attempt.cancel(reason=reason)
 
     async def _occupy(self, attempt: trio.CancelScope) -> None:
+        self._lost = None
         handing_over = trio.CancelScope()
         self.nursery.start_soon(self._hand_over, handing_over, name=f"inboxes of {self.name}")
         try:
@@ -264,7 +266,8 @@ class WebSocketProxy(Worker):
                 await self._given_up()
         finally:
             # What waited for another connection gets none.
-            self._end_session("its proxy has given up", ended=not self._wanted)
+            cause = "" if self._lost is None else f" after {self._lost}"
+            self._end_session(f"its proxy has given up{cause}", ended=not self._wanted)
             handing_over.cancel(reason="there is no link")
             self._attempt = None
             self._idle.set()
@@ -395,7 +398,7 @@ class WebSocketProxy(Worker):
             raise
         finally:
             portal.greeter = None
-            self._lost_at = trio.current_time()
+            self._lost, self._lost_at = end, trio.current_time()
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():

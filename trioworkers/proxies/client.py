@@ -171,6 +171,10 @@ class WebSocketProxyClient(WebSocketProxy):
 
     # The connection
 
+    def _stays(self, end: LinkClosed) -> bool:
+        """Tell whether the session goes on: not where there will be no other connection."""
+        return self._reconnect is not None and super()._stays(end)
+
     @property
     def _announce_to(self) -> str | None:
         # A real Pipecat server takes an announcement only if it is for the worker it exposes.
