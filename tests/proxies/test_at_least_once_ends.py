@@ -513,6 +513,43 @@ async def test_a_client_that_comes_back_in_the_midst_of_a_hook(autojump_clock: A
         assert len(house.made) == 1
 
 
+@pytest.mark.parametrize("who", ["client", "server"])
+async def test_cancels_wait_for_a_hook(autojump_clock: Any, who: str) -> None:
+    """S-PROXY-6, S-PROXY-8: a hook that takes longer than two heartbeats costs no link, cancels or not."""
+    times: list[float] = []
+
+    async def dawdle() -> None:
+        # The first connection is made at once.
+        times.append(trio.current_time())
+        await trio.sleep(10 if len(times) > 1 else 0)
+
+    class SlowThere(LoggedServer):
+        async def on_client_connected(self, websocket: Any) -> None:
+            await (dawdle() if who == "server" else trio.lowlevel.checkpoint())
+
+    class SlowHere(LoggedClient):
+        async def on_connected(self, websocket: Any) -> None:
+            await (dawdle() if who == "client" else trio.lowlevel.checkpoint())
+
+    near, far = Server("acme"), Server("assistant")
+    asker, doer, target = (near, far, "assistant") if who == "server" else (far, near, "acme")
+    async with housed(near, far, make=SlowThere, kind=SlowHere) as (side, house):
+        await ready(side, house)
+        with trio.CancelScope() as asking:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(asker.ask, target, "hang", {})
+                await trio.sleep(1)
+                # The connection is cut before the cancel has left.
+                cut(house.end)
+                asking.cancel(reason="enough")
+        await until(lambda: len(times) == 2)
+        await trio.sleep(12)
+        assert [entry[2] for entry in doer.log if entry[0] == "cancelled"] == ["enough"]
+        assert await asker.ask(target, "echo", {"n": 1}) == {"n": 1}
+        assert len(times) == 2
+        assert len(house.made) == 1
+
+
 async def test_a_client_that_connects_once(autojump_clock: Any) -> None:
     """S-PROXY-1, S-PROXY-8: with `reconnect=None` no session outlives its link; why it broke is told."""
     near = Worker("acme")

@@ -514,6 +514,27 @@ def test_cancels_are_confirmed_in_time() -> None:
     left.session.check(40)
 
 
+def test_cancels_are_not_waited_for_before_there_is_credit() -> None:
+    """S-PROXY-6: a peer that has not begun to listen is not given up, as long as it shows life."""
+    left, right = pair(keeping=True)
+    left.session.cancel(Cancelled("job", None, "left"))
+    left.connect()
+    right.connect()
+    right.say(left)
+    left.hear()
+    left.say(right)
+    for now in range(8, 64, 8):
+        left.coming.append(chunks.write_token(Kind.PING, 0))
+        left.hear(now)
+        left.session.check(now)
+    for now in (60, 70, 79):
+        left.coming.append(chunks.write_credit(everywhere(LaneCredit(1, 1, 0), 0)))
+        left.hear(now)
+        left.session.check(now)
+    with pytest.raises(RemoteWireError, match=r"cancels were not confirmed for 20\.000 s"):
+        left.session.check(80)
+
+
 def test_a_close_lets_cancels_leave() -> None:
     """S-PROXY-6: a goodbye comes behind all cancels, however many frames they take."""
     left, right = pair()

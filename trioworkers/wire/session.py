@@ -49,7 +49,7 @@ it is bounded by the credit from before and by what waits to leave.
 
 *Silence.*  Who has heard nothing for one heartbeat sends a ping, and who has heard nothing for two
 gives the other side up.  Any frame is a sign of life; but who does not confirm cancels is given up,
-too.
+too, once it has given credit: before that it may be busy with the beginning of the connection.
 
 *Closing.*  `close` lets what is in the lanes leave, and cancels, then says GOODBYE, and in it how far
 the other side has come: what has arrived is not lost, even if that was not told before.  After its
@@ -159,6 +159,7 @@ class Session:
     __slots__ = (
         "_cancels_told",
         "_confirms",
+        "_credited",
         "_epoch",
         "_farewell",
         "_first",
@@ -228,8 +229,10 @@ class Session:
 
         # Whether what was taken is to be told, though it is little.
         self._confirms = False
-        # Since when cancels were told that are not confirmed.
+        # Since when cancels were told that are not confirmed.  That counts from the first credit on:
+        # who has not said any may be kept by somebody else from listening.
         self._unconfirmed_since: float | None = None
+        self._credited = False
 
     @property
     def is_open(self) -> bool:
@@ -327,6 +330,10 @@ class Session:
         del events
         for lane in Lane:
             self._out[lane].hear_credit(credit.lanes[lane])
+        if not self._credited:
+            self._credited = True
+            if self._unconfirmed_since is not None:
+                self._unconfirmed_since = self._heard
         epoch, told = self._epoch, self._cancels_told
         confirmed = epoch.cancels_confirmed
         epoch.confirm_cancels(credit.cancels_taken, told)
@@ -477,7 +484,7 @@ class Session:
         if now >= heard + 2 * beat:
             raise RemoteWireError(f"nothing was heard for {now - heard:.3f} s, two heartbeats")
         since = self._unconfirmed_since
-        if since is not None and now >= since + 2 * beat:
+        if since is not None and self._credited and now >= since + 2 * beat:
             raise RemoteWireError(f"cancels were not confirmed for {now - since:.3f} s")
         if self._epoch.meeting is not None and self._told is not None:
             taken = zip(self._epoch.had, self._told.lanes, strict=True)
