@@ -23,6 +23,7 @@ from trioworkers import (
     JobRemoteError,
     JobStatus,
     Restart,
+    StopReason,
     Worker,
     WorkerGoneError,
     handles,
@@ -320,6 +321,34 @@ async def test_cancelled_by_somebody_else(autojump_clock) -> None:
         assert (caught.value.reason, caught.value.path) == ("enough", "r")
         assert pending.status is JobStatus.CANCELLED
         assert server.log == [("cancelled", 1, "enough")]
+
+
+async def test_a_handler_learns_who_cancelled_it(autojump_clock) -> None:
+    """S-JOB-6: `job.stop_reason` has the reason and the path; a worker that stops is not the job's."""
+    seen: list[object] = []
+
+    async def serve(worker: Worker, job: Job, payload: object) -> None:
+        seen.append(job.stop_reason)
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.append(job.stop_reason)
+
+    actor = Actor("a", serve=serve)
+    async with open_runner(actor, Worker("asker"), name="r") as runner:
+        asker: Any = runner.get_worker("asker")
+        with trio.CancelScope() as scope:
+            async with asker.job("a", "serve"):
+                await trio.sleep(1)
+                scope.cancel(reason="enough")
+                await trio.sleep_forever()
+        with pytest.raises(WorkerGoneError):
+            async with asker.job("a", "serve"):
+                await trio.sleep(1)
+                await runner.cancel_worker("a", "over")
+    reason = StopReason("cancelled", "enough", "r/asker")
+    assert seen == [None, reason, None, None]
+    assert actor.stop_reason == StopReason("cancelled", "over", "r")
 
 
 async def test_the_outsiders_door(autojump_clock) -> None:

@@ -20,7 +20,7 @@ from ._handlers import JobHandler
 from ._interrupts import protected
 from ._requests import Outcome, Request, serving
 from ._tree import leaves
-from ._values import JobEventType, error_text, safe_text
+from ._values import JobEventType, StopReason, error_text, safe_text
 from ._waits import Mover
 from .errors import JobError, JobFailed, JobFailedError, JobRemoteError, WorkerGoneError
 from .messages import (
@@ -66,6 +66,17 @@ class Job:
         self.task: trio.lowlevel.Task | None = None
         self.request: Request = request
         self._streamed: Any = _NO_STREAM
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the job was cancelled, and the path of who decided it; None if it was not.
+
+        For a handler on its way out: to log it, or to tell others.  Beyond links the path goes on:
+        `shop/acme -> desk/gateway`.  Also None where the handler is cancelled because its worker
+        stops: that is the worker's `stop_reason`.
+        """
+        cancelled = self.request.cancelled_by
+        return None if cancelled is None else StopReason("cancelled", *cancelled)
 
     async def update(self, data: dict[str, Any] | None = None, *, urgent: bool = False) -> None:
         """Tell the requester how the job is getting on.

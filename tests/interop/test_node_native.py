@@ -18,6 +18,7 @@ from trioworkers import (
     Job,
     JobFailedError,
     JSONMessageSerializer,
+    StopReason,
     Worker,
     WorkerRegistryEntry,
     handles,
@@ -50,7 +51,7 @@ class Cut:
     """How a handler was cancelled."""
 
     reason: str | None
-    by: tuple[str | None, str] | None
+    by: StopReason | None
 
 
 class Assistant(Worker):
@@ -96,7 +97,7 @@ class Assistant(Worker):
         try:
             await trio.sleep_forever()
         except trio.Cancelled as cancelled:
-            self.cuts.append(Cut(cancelled.reason, job.request.cancelled_by))
+            self.cuts.append(Cut(cancelled.reason, job.stop_reason))
             raise
 
     @job()
@@ -251,8 +252,8 @@ async def check_jobs(process: PeerProcess, here: Session) -> None:
     cancelled, late = here.assistant.cuts
     assert cancelled.reason == "no longer wanted"
     assert cancelled.by is not None
-    assert cancelled.by[1].startswith("shop/acme -> ")
-    assert cancelled.by[1].endswith("/gateway")
+    assert cancelled.by.path.startswith("shop/acme -> ")
+    assert cancelled.by.path.endswith("/gateway")
     assert late.reason == "a deadline has passed"
     without, with_deadline = here.assistant.left
     assert without == inf
