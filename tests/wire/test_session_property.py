@@ -42,6 +42,7 @@ class Links(RuleBasedStateMachine):
         # Requests that were cancelled: their jobs and numbers; and those that will not come.
         self.cancelled: list[dict[str, int]] = [{}, {}]
         self.given_up: list[set[bytes]] = [set(), set()]
+        self.told: list[dict[str, bool]] = [{}, {}]
         self.heard: list[list[str]] = [[], []]
         self.ever_heard: list[set[str]] = [set(), set()]
         self.count = 0
@@ -86,6 +87,14 @@ class Links(RuleBasedStateMachine):
         self.cancelled[who][job] = number
         if side.session.cancel(Cancelled(job, None, "path", number)):
             self.given_up[who].add(side.lanes.numbers[number])
+
+    @rule(who=WHO, job=st.sampled_from("abc"), held=st.booleans(), count=st.integers(1, 40))
+    def hold(self, who: int, job: str, held: bool, count: int) -> None:
+        """Say of a job, or of many, whether their events are to wait."""
+        for number in range(count):
+            name = f"{job}{number}"
+            self.sides[who].session.hold(name, held=held)
+            self.told[who][name] = held
 
     @rule(who=WHO)
     def say(self, who: int) -> None:
@@ -214,6 +223,8 @@ class Links(RuleBasedStateMachine):
             assert not side.session.due
             assert not other.epoch.early
             assert not side.epoch.cancels
+            if self.links == 1:
+                assert {hold.job_id: hold.held for hold in other.holds} == self.told[who]
             if self.links == 1 or side.keeping:
                 accounted = {*other.delivered, *side.lost, *side.refused, *self.given_up[who]}
                 for lane in Lane:

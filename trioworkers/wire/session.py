@@ -402,6 +402,7 @@ class Session:
 
     def hold(self, job_id: str, *, held: bool) -> None:
         """Tell the other side whether the events of a job that it does are to wait."""
+        self.calm = False
         self._holds[job_id] = held
 
     @property
