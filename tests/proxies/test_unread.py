@@ -52,8 +52,8 @@ def test_bytes_count_as_well() -> None:
 def test_the_bound(size: int) -> None:
     """S-JOB-8: of one job no more is kept than is promised, whatever the peer does."""
     unread, told = counted()
-    while not unread.full:
-        unread.put(size)
+    while unread.put(size):
+        pass
     assert told == [True]
     assert unread.events <= EVENT_CAPACITY + LIMITS.messages
     assert unread.size <= EVENT_BYTES + LIMITS.window + size
@@ -94,9 +94,8 @@ class Stream:
     def arrive(self) -> bool:
         if not self.coming:
             return False
-        assert not self.unread.full, "the lane would wait for this reader"
         size = self.coming.popleft()
-        self.unread.put(size)
+        assert self.unread.put(size), "the lane would wait for this reader"
         self.box.append(size)
         self.going.append(1)
         return True

@@ -62,8 +62,6 @@ class Replies:
         self._local = local
         self.inbox: Inbox = Inbox(self._hand_over, self._lose)
         self._peer: Holding | None = None
-        # Set when something was read, while somebody waits for that.
-        self._read: trio.Event | None = None
 
     def credit(self, peer: Holding | None) -> None:
         """Take note of a connection: of a peer that has credit, or None."""
@@ -117,9 +115,12 @@ class Replies:
             self._answered(message)
             return
         while not self._happened(message, size):
-            self._read = trio.Event()
-            await self._read.wait()
-            self._read = None
+            request = self.request(message.job_id)
+            assert request is not None
+            read, unread = trio.Event(), self._unread(request)
+            unread.on_read = read.set
+            await read.wait()
+            unread.on_read = None
 
     def _lose(self, item: tuple[BusMessage, int]) -> None:
         """Do nothing: its job has failed with the link."""
@@ -139,29 +140,24 @@ class Replies:
         if request is None or request.exited:
             self._bus.dead_letter(message, "late reply", self._local)
             return True
-        event, capacity = _event_of(request, message), float(EVENT_CAPACITY)
+        event = _event_of(request, message)
         if self._peer is not None:
-            unread = self._unread(request, self._peer.limits)
-            if unread.full:
+            unread = request.job.unread or self._unread(request)
+            if not unread.put(size):
                 return False
-            unread.put(size)
-            event, capacity = Counted(event, size, partial(self._was_read, unread)), inf
-        if not request.box.put_nowait(event, capacity):
+            request.box.put_nowait(Counted(event, size, unread.read), inf)
+        elif not request.box.put_nowait(event, EVENT_CAPACITY):
             return False
         self._bus.tell(message)
         self._end(message)
         return True
 
-    def _unread(self, request: Request, limits: LinkLimits) -> Unread:
+    def _unread(self, request: Request) -> Unread:
         left: Left = request.job
         if left.unread is None:
-            left.unread = Unread(limits, partial(self._hold, request))
+            assert self._peer is not None
+            left.unread = Unread(self._peer.limits, partial(self._hold, request))
         return left.unread
-
-    def _was_read(self, unread: Unread, size: int) -> None:
-        unread.read(size)
-        if self._read is not None:
-            self._read.set()
 
     def _hold(self, request: Request, held: bool) -> None:
         if self._peer is not None and request.outcome is None:

@@ -19,6 +19,9 @@ EVENT_CAPACITY = 1024
 EVENT_BYTES = 16 * 2**20
 """How many bytes of them do, with credit; one may exceed it, and a window comes on top."""
 
+_HOLD = EVENT_CAPACITY // 2
+_HOLD_BYTES = EVENT_BYTES // 2
+
 
 class Unread:
     """Counts them, and says when the job is to be held, and when to go on.
@@ -28,7 +31,7 @@ class Unread:
         tell: called with whether the job is to be held, each time that changes.
     """
 
-    __slots__ = ("_most", "_most_bytes", "_tell", "events", "held", "size")
+    __slots__ = ("_most", "_most_bytes", "_tell", "events", "held", "on_read", "size")
 
     def __init__(self, limits: LinkLimits, tell: Callable[[bool], None]) -> None:
         self._tell = tell
@@ -38,26 +41,28 @@ class Unread:
         self.size: int = 0
         # What the peer was told last, if it was told anything.
         self.held: bool | None = None
+        self.on_read: Callable[[], None] | None = None
+        """Called when one was read, while somebody waits for that."""
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for another one: the peer has not obeyed."""
-        return self.events >= self._most or self.size >= self._most_bytes
-
-    def put(self, size: int) -> None:
-        """Take note of one more, of `size` bytes."""
+    def put(self, size: int) -> bool:
+        """Take note of one more, of `size` bytes; False if there is no room: the peer has not obeyed."""
+        if self.events >= self._most or self.size >= self._most_bytes:
+            return False
         self.events += 1
         self.size += size
         # The other half is for what waits over there.
-        if not self.held and (2 * self.events >= EVENT_CAPACITY or 2 * self.size >= EVENT_BYTES):
+        if (self.events >= _HOLD or self.size >= _HOLD_BYTES) and not self.held:
             self._say(True)
+        return True
 
     def read(self, size: int) -> None:
         """Take note that one was read, or that nobody will."""
         self.events -= 1
         self.size -= size
-        if self.held and 4 * self.events < EVENT_CAPACITY and 4 * self.size < EVENT_BYTES:
+        if self.held and 2 * self.events < _HOLD and 2 * self.size < _HOLD_BYTES:
             self._say(False)
+        if self.on_read is not None:
+            self.on_read()
 
     def _say(self, held: bool) -> None:
         self.held = held
