@@ -223,7 +223,7 @@ async def test_a_goodbye_in_the_frame_of_the_hello(autojump_clock: Any) -> None:
         await far.hail()
         assert far.native.session.ours is Speaker.GONE
         await trio.testing.wait_all_tasks_blocked()
-        assert side.proxy._goodbye
+        assert side.proxy._life.farewell
         await far.end.close(4000, "not you")
         await side.proxy.wait_stopped()
 

@@ -54,6 +54,7 @@ from trioworkers import (
     open_runner,
 )
 from trioworkers.proxies import _deliveries, _outbox
+from trioworkers.proxies._life import Stage
 from trioworkers.testing import Probe
 
 pytestmark = pytest.mark.usefixtures("dialect")
@@ -954,9 +955,9 @@ async def test_a_cancel_after_the_loss_goes_nowhere(peer: Peer, autojump_clock: 
     async with trio.open_nursery() as nursery:
         job_id = await asked(peer, nursery, outcomes)
         request = peer.runner.bus.open_requests[job_id]
-        peer.portal._linked = False
+        peer.portal._life.stage = Stage.NONE
         peer.portal.cancel_request(request)  # type: ignore[arg-type]
-        peer.portal._linked = True
+        peer.portal._life.stage = Stage.CARRIED
         peer.unlink()
         assert not await peer.runner.cancel_job(job_id)
     peer.link()

@@ -36,6 +36,7 @@ from ..wire.flow import Arrived
 from ..wire.pipecat_session import PipecatSession
 from ..wire.replies import FINAL, REPLIES, RESPONSES
 from ._deliveries import NO_TERMS, Deliveries, Terms
+from ._life import Life, Step
 from ._outbox import Outbox, Packed
 from ._outcomes import writable
 from ._replies import Holding, Left, Replies
@@ -86,6 +87,7 @@ class Portal:
         policy: ProxyPolicy,
         serializer: MessageSerializer,
         announce_to: str | None,
+        life: Life,
     ) -> None:
         """Take the name of the remote worker.
 
@@ -94,6 +96,7 @@ class Portal:
             policy: what may cross.
             serializer: how messages are written.
             announce_to: the target of announcements.
+            life: of the session.
 
         Raises:
             NameTakenError: the name is taken.
@@ -107,9 +110,7 @@ class Portal:
         self._session = PipecatSession(serializer)
         self._credit: Credited | None = None
         self._heard: tuple[type[BusMessage], ...] = ()
-        self._linked = False
-        # Whether there is a session without a connection.
-        self._paused = False
+        self._life = life
         # The task that runs the hook of a new connection, before there is a link.
         self.greeter: trio.lowlevel.Task | None = None
         self._sent = self._received = self._resumed = 0
@@ -160,16 +161,11 @@ class Portal:
         self._bus.unlisten(self.name, self._heard)
         self._heard = tuple(heard)
         self._bus.listen(self.name, self._heard)
-        self._linked = True
+        self._life.step(Step.BEGIN)
         self._sent = self._received = self._resumed = 0
         self.outbox.connect()
         if not introduced:
             self._announce()
-
-    @property
-    def linked(self) -> bool:
-        """Whether there is a session, be it that its connection is lost."""
-        return self._linked
 
     def pause(self, give_up: Callable[[str], None]) -> None:
         """Keep the session, whose connection is lost, for the next one.
@@ -177,13 +173,13 @@ class Portal:
         Args:
             give_up: ends it, because too much would have to be kept.
         """
-        self._paused = True
+        self._life.step(Step.LOSE)
         self.deliveries.give_up = give_up
 
     def resume(self, credit: Credited) -> None:
         """Go on with the session over another connection."""
+        self._life.step(Step.RESUME)
         self._resumed += 1
-        self._paused = False
         self._credit = credit
         self._give_credit()
 
@@ -207,9 +203,9 @@ class Portal:
         Returns:
             How many messages and requests have not left.
         """
-        if not self._linked:
+        if not self._life.exists:
             return 0
-        self._linked = self._paused = False
+        self._life.step(Step.END)
         # An announcement is made again over the next link.
         items = [
             each
@@ -234,7 +230,7 @@ class Portal:
         return f"{beyond} -> {self._node.path}"
 
     def _local_changed(self, change: Up | Down) -> None:
-        if isinstance(change, Up) and self._linked:
+        if isinstance(change, Up) and self._life.exists:
             self._announce()
 
     def _announce(self) -> None:
@@ -267,7 +263,7 @@ class Portal:
         """Return what waits to cross, and what has crossed since there is a link."""
         data, system = self.outbox.depths()
         return LinkStatistics(
-            connected=self._linked and not self._paused,
+            connected=self._life.is_carried,
             data_depth=data,
             system_depth=system,
             waiting_senders=len(self.outbox.waiting or ()),
@@ -290,7 +286,7 @@ class Portal:
 
     def hears(self, message: BusMessage) -> bool:
         """Tell whether a broadcast crosses now."""
-        return self._linked and bool(self.policy.outbound(message))
+        return self._life.exists and bool(self.policy.outbound(message))
 
     def wake_system(self, message: BusSystemMessage) -> None:
         """Do nothing: the outbox wakes its writer."""
@@ -305,7 +301,7 @@ class Portal:
             # Whoever else is to stop must not depend on what one link can say.
             self.reject(message, "refused", str(error))
             return
-        if packed is not None and not self._linked:
+        if packed is not None and not self._life.exists:
             self.reject(message, "link lost", "there is no link now")
         elif packed is not None:
             self.outbox.put_reply(packed)
@@ -320,7 +316,7 @@ class Portal:
         if not isinstance(request.job, Left):
             self.outbox.withdraw(request)
         elif self._credit is None:
-            if self._linked:
+            if self._life.exists:
                 self._send_cancel(request)
             return
         elif not self._credit.tell_cancel(request, int(request.job)):

@@ -25,6 +25,7 @@ from ..wire.hello import LinkLimits
 from ..wire.session import SLACK
 from ._anteroom import Anteroom
 from ._dialects import Dialect, PipecatDialect
+from ._life import Life
 from ._link import CLOSE_SECONDS, Link
 from ._native import NativeDialect
 from ._portal import Portal
@@ -154,16 +155,12 @@ class WebSocketProxy(Worker):
         self._keeping = delivery == "at_least_once"
         # What is known of a session beyond its connection, if it is kept.
         self._epoch: Epoch | None = None
-        # Whether the peer has said goodbye, and so will not go on with it.
-        self._goodbye = False
+        self._life = Life()
         # Whether the peer was told of the local worker before it was known how it speaks.
         self._introduced = False
         self._portal: Portal | None = None
         self._current: _Current | None = None
         self._link: Link | None = None
-        # How the last connection has ended, and when.
-        self._lost: LinkClosed | None = None
-        self._lost_at = 0.0
         # From an activation on until the end of what it began: cancelled to give up what is not
         # connected yet.
         self._attempt: trio.CancelScope | None = None
@@ -202,7 +199,7 @@ class WebSocketProxy(Worker):
 
     def _entered_bus(self, node: Slot) -> None:
         current = _Current(self._table, partial(node.bus.route, self._policy.local))
-        self._portal = Portal(node, self._policy, current, self._announce_to)
+        self._portal = Portal(node, self._policy, current, self._announce_to, self._life)
         self._current = current
 
     @property
@@ -256,7 +253,7 @@ class WebSocketProxy(Worker):
             self._attempt.cancel(reason=reason)
 
     async def _occupy(self, attempt: trio.CancelScope) -> None:
-        self._lost = None
+        self._life.cause = None
         handing_over = trio.CancelScope()
         self.nursery.start_soon(self._hand_over, handing_over, name=f"inboxes of {self.name}")
         try:
@@ -266,7 +263,7 @@ class WebSocketProxy(Worker):
                 await self._given_up()
         finally:
             # What waited for another connection gets none.
-            cause = "" if self._lost is None else f" after {self._lost}"
+            cause = "" if self._life.cause is None else f" after {self._life.cause}"
             self._end_session(f"its proxy has given up{cause}", ended=not self._wanted)
             handing_over.cancel(reason="there is no link")
             self._attempt = None
@@ -307,12 +304,12 @@ class WebSocketProxy(Worker):
         opened = await dialect.open(room)
         if self._keeping and epoch.meeting is None:
             self._warn_of_loss()
-        if portal.linked and (opened.resumed or not answered):
+        if self._life.exists and (opened.resumed or not answered):
             # A peer that has never answered has perhaps not heard our hello, and nothing has left
             # for it.  From now on, and not only when the hook has agreed: it is this connection
             # that has to tell what happens meanwhile.
             portal.resume(dialect)
-        elif portal.linked:
+        elif self._life.exists:
             try:
                 self._forgotten(opened.lost)
             except ReplayGapError as error:
@@ -347,12 +344,12 @@ class WebSocketProxy(Worker):
             raise ReplayGapError(self._policy.remote, count)
 
     def _heard_goodbye(self) -> None:
-        self._goodbye = True
+        self._life.farewell = True
 
     def _stays(self, end: LinkClosed) -> bool:
         """Tell whether the session goes on over another connection."""
         met = self._epoch is not None and self._epoch.meeting is not None
-        return met and not self._goodbye and self._wanted and end.by != "us"
+        return self._life.survives(met=met, wanted=self._wanted, by_us=end.by == "us")
 
     def _forsake(self, reason: str) -> None:
         """Give up a session that waits for its next connection."""
@@ -360,7 +357,8 @@ class WebSocketProxy(Worker):
 
     def _end_session(self, reason: str, *, ended: bool) -> None:
         """Give up what was kept for another connection."""
-        epoch, self._epoch, self._goodbye = self._epoch, None, False
+        epoch, self._epoch = self._epoch, None
+        self._life.forget()
         if self._portal is None:
             return
         if epoch is not None:
@@ -385,9 +383,11 @@ class WebSocketProxy(Worker):
             if lost is not None:
                 # What the peer has said is not for a worker whose hook has not agreed.
                 end = lost
+                if self._life.is_carried:
+                    self._link_over(end)
                 return end
             self._link = Link(portal, transport, dialect, self._link_over, room.kept)
-            if not portal.linked:
+            if not self._life.exists:
                 credit = dialect if isinstance(dialect, NativeDialect) else None
                 heard = self._broadcasts(current.now())
                 introduced = self._introduced and credit is None
@@ -398,7 +398,7 @@ class WebSocketProxy(Worker):
             raise
         finally:
             portal.greeter = None
-            self._lost, self._lost_at = end, trio.current_time()
+            self._life.connection_over(str(end), trio.current_time())
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():

@@ -213,7 +213,7 @@ class WebSocketProxyServer(WebSocketProxy):
             end = await self._serve_link(self._room, dialect)
             while self._stays(end):
                 # Attempts that fail do not make the time any longer.
-                with trio.move_on_at(self._lost_at + self._resume_within) as waiting:
+                with trio.move_on_at(self._life.over_at + self._resume_within) as waiting:
                     await self._came_back.wait()
                 self._came_back = trio.Event()
                 if self._next is None or waiting.cancelled_caught:
