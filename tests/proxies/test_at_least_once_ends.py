@@ -591,6 +591,32 @@ async def test_a_client_that_does_not_come_back(autojump_clock: Any) -> None:
         assert "its proxy has given up after 1006 cut, closed by network" in str(error)
 
 
+async def test_a_client_that_comes_back_twice_at_once(autojump_clock: Any) -> None:
+    """S-PROXY-8: a connection that has been replaced by the time it was agreed on costs nothing."""
+
+    class Hurried(LoggedServer):
+        spoken = 0
+
+        async def _speak(self, room: Any, native: bool) -> Any:
+            dialect = await super()._speak(room, native)
+            Hurried.spoken += 1
+            if Hurried.spoken == 2:
+                end, other = memory_transports()
+                self._returns.offer(other)
+                await end.abort()
+            return dialect
+
+    near = Worker("acme")
+    async with housed(near, Server("assistant"), make=Hurried) as (side, house):
+        await ready(side, house)
+        cut(house.end)
+        await until(lambda: Hurried.spoken == 2)
+        assert not house.made[0].link_statistics().connected
+        await until(lambda: Hurried.spoken == 3)
+        assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}
+        assert len(house.made) == 1
+
+
 async def test_settings_of_a_lasting_session(autojump_clock: Any) -> None:
     """S-PROXY-8: seconds that no session can wait are refused where the proxy is made."""
     make = partial(LoggedServer, memory_transports()[0], **LASTING)

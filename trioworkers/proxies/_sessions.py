@@ -17,7 +17,7 @@ from ._native import SUBPROTOCOL, is_hello
 from ._transport import LinkClosed, Transport
 from .transports import claim, transport_for
 
-__all__ = ["Resumable", "continue_session", "forget", "keep"]
+__all__ = ["Resumable", "Returns", "continue_session", "forget", "keep"]
 
 HELLO_SECONDS = 10.0
 """Seconds that a client has for its hello, while there is anything to go on with."""
@@ -29,6 +29,65 @@ class Resumable(Protocol):
     async def go_on(self, transport: Transport) -> None:
         """Take another connection of the same client; return when that is over."""
         ...
+
+
+class Returns:
+    """The connections with which the client of one session comes back; the last one counts."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        # What nobody has taken yet, and what says when it is over.
+        self._next: tuple[Transport, trio.Event] | None = None
+        self._changed = trio.Event()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is one that nobody has taken."""
+        return self._next is not None
+
+    def offer(self, transport: Transport) -> trio.Event:
+        """Let one be taken, in the place of any before; return what is set when it is over."""
+        self.turn_away()
+        over = trio.Event()
+        self._next = transport, over
+        self._changed.set()
+        return over
+
+    def withdraw(self, over: trio.Event) -> bool:
+        """Let one not be taken any more; False if it was."""
+        if self._next is None or self._next[1] is not over:
+            return False
+        self._next = None
+        return True
+
+    def turn_away(self) -> None:
+        """Say of what nobody has taken that it is over."""
+        if self._next is not None:
+            self._next[1].set()
+            self._next = None
+
+    def give_up(self) -> None:
+        """Let nobody wait any longer."""
+        self._changed.set()
+
+    async def take(self, until: float) -> tuple[Transport, trio.Event] | None:
+        """Wait for one; return it, and what is to be set when it is over.
+
+        A checkpoint.
+
+        Args:
+            until: how long, in trio time; what comes later is not taken.
+
+        Returns:
+            None if there is none, or nobody is to wait for it.
+        """
+        with trio.move_on_at(until) as waiting:
+            await self._changed.wait()
+        self._changed = trio.Event()
+        if waiting.cancelled_caught:
+            return None
+        found, self._next = self._next, None
+        return found
 
 
 # Of each trio run its own: a proxy cannot take a connection of another loop.

@@ -29,7 +29,7 @@ from ._proxy import (
     check_choice,
     refuse_bus,
 )
-from ._sessions import forget, keep
+from ._sessions import Returns, forget, keep
 from ._transport import LinkClosed, Transport
 from .policy import ProxyPolicy
 from .transports import claim
@@ -129,10 +129,8 @@ class WebSocketProxyServer(WebSocketProxy):
         check_settings({"resume_within": resume_within})
         self._dialect = dialect
         self._resume_within = resume_within
-        # The connection that the client has come back with, and what says when it is over.
-        self._next: tuple[Transport, trio.Event] | None = None
-        self._came_back = trio.Event()
-        # Around what is agreed on with it.
+        self._returns = Returns()
+        # Around what is agreed on with a client that has come back.
         self._greeting = trio.CancelScope()
         self._transport: Transport = claim(websocket)
         self._room = Anteroom(self._transport, heartbeat)
@@ -213,20 +211,17 @@ class WebSocketProxyServer(WebSocketProxy):
             end = await self._serve_link(self._room, dialect)
             while self._stays(end):
                 # Attempts that fail do not make the time any longer.
-                with trio.move_on_at(self._life.over_at + self._resume_within) as waiting:
-                    await self._came_back.wait()
-                self._came_back = trio.Event()
-                if self._next is None or waiting.cancelled_caught:
+                found = await self._returns.take(self._life.over_at + self._resume_within)
+                if found is None:
                     break
-                (self._transport, over), self._next = self._next, None
+                self._transport, over = found
                 try:
                     end = await self._serve_again(end)
                 finally:
                     over.set()
         finally:
             forget(self)
-            if self._next is not None:
-                self._next[1].set()
+            self._returns.turn_away()
         return end
 
     async def _serve_again(self, before: LinkClosed) -> LinkClosed:
@@ -240,8 +235,10 @@ class WebSocketProxyServer(WebSocketProxy):
             logger.info(
                 "proxy %s was not continued by %s: %s", self.name, self._transport.peer, error
             )
-        if dialect is None or self._next is not None:
+        if dialect is None or self._returns.pending:
             # Or the client has come back once more in this step.
+            if self._life.is_carried:
+                self._link_over(before)
             await self._transport.abort()
             return before
         # It may be a new session: of a client that has never heard of the one before.
@@ -250,18 +247,14 @@ class WebSocketProxyServer(WebSocketProxy):
 
     def _forsake(self, reason: str) -> None:
         super()._forsake(reason)
-        self._came_back.set()
+        self._returns.give_up()
 
     async def go_on(self, transport: Transport) -> None:
         """Take another connection of the same client; return when that is over.
 
         Called by `continue_session` and `serve_proxies`.
         """
-        over = trio.Event()
-        if self._next is not None:
-            self._next[1].set()
-        self._next = transport, over
-        self._came_back.set()
+        over = self._returns.offer(transport)
         # It may not have been noticed yet that the client has gone.
         self._drop("the client has come back with another connection")
         try:
@@ -271,9 +264,7 @@ class WebSocketProxyServer(WebSocketProxy):
 
     def _withdraw(self, over: trio.Event) -> None:
         """Let go of a connection that its server carries no more, if it is not over."""
-        if self._next is not None and self._next[1] is over:
-            self._next = None
-        elif not over.is_set():
+        if not self._returns.withdraw(over) and not over.is_set():
             self._drop("its server has given the connection up")
 
     def _drop(self, reason: str) -> None:
