@@ -179,9 +179,11 @@ class Deliveries:
         self.bus = node.bus
         self._peer = cast("Node", _Peer(owner.name, node.context))
         self.jobs: dict[str, Request] = {}
-        self.inbox: Inbox = Inbox(self._hand_over, self._lose_in_hand)
+        self.inbox: Inbox = Inbox(self._enters, self._hand_over, self._lose_in_hand)
         # System messages that are too many; only a peer with credit has such.
-        self.urgent: Inbox = Inbox(self._hand_over_urgent, self._lose_in_hand)
+        self.urgent: Inbox = Inbox(
+            self._enters_urgently, self._hand_over_urgent, self._lose_in_hand
+        )
         self.deadlines: Deadlines = Deadlines(self.jobs, self._expire)
         # How many answers wait to leave, and how big they are.
         self._unsent = self._unsent_bytes = 0
@@ -271,16 +273,25 @@ class Deliveries:
         if isinstance(message, BusSystemMessage):
             if self.urgent or self._crowded(message):
                 return self._hold(message, size, lane)
-        elif self.inbox or isinstance(message, BusJobUpdateRequestMessage):
+            self.bus.send_nowait(message)
+        elif self.inbox or not self._enters(message):
             return self._enqueue(message, size, lane)
+        return False
+
+    def _enters(self, item: Any) -> bool:
+        """Hand a message or a request to the local worker; False if it has to wait for room."""
+        if isinstance(item, Request):
+            return item.outcome is not None or self._offer(item)
+        if isinstance(item, BusJobUpdateRequestMessage):
+            return False
         try:
             # That its source is a worker's name was seen to by whoever has let it in.
-            self.bus.send_nowait_as(message.source, message)
+            self.bus.send_nowait_as(item.source, item)
         except trio.WouldBlock:
-            return self._enqueue(message, size, lane)
+            return False
         except MailboxFullError as error:
-            self._lose(message, "overflow", str(error))
-        return False
+            self._lose(item, "overflow", str(error))
+        return True
 
     def _hold(self, message: BusSystemMessage, size: int, lane: Lane) -> bool:
         if self.urgent.taken is None:
@@ -289,11 +300,16 @@ class Deliveries:
         self.urgent.put(message, size, lane)
         return True
 
+    def _enters_urgently(self, message: BusSystemMessage) -> bool:
+        if self._crowded(message):
+            return False
+        self.bus.send_nowait(message)
+        return True
+
     async def _hand_over_urgent(self, message: BusSystemMessage) -> None:
         # Nobody tells of room in a system lane: senders in the same process never wait for it.
-        while self._crowded(message):  # noqa: ASYNC110
+        while not self._enters_urgently(message):
             await trio.sleep(LOOK_AGAIN)
-        self.bus.send_nowait(message)
 
     def _crowded(self, message: BusMessage) -> bool:
         """Tell whether a peer may put no more into the local worker's system lane now."""

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
+from .._bus import SENDS_PER_PASS
 from ..wire.chunks import Lane
 
 __all__ = ["Inbox"]
@@ -18,12 +19,16 @@ class Inbox:
     """A queue that one task empties.  Whoever puts something in sees to the bounds.
 
     Args:
+        offer: hands one item over if there is room for it now, and tells whether it did.
         hand_over: hands one item over, and waits until there is room for it.
         lose: takes an item whose wait was cut short.
     """
 
     def __init__(
-        self, hand_over: Callable[[Any], Awaitable[None]], lose: Callable[[Any], None]
+        self,
+        offer: Callable[[Any], bool],
+        hand_over: Callable[[Any], Awaitable[None]],
+        lose: Callable[[Any], None],
     ) -> None:
         self.size: int = 0
         """How many bytes wait."""
@@ -31,6 +36,7 @@ class Inbox:
         self.taken: Callable[[Lane], None] | None = None
         """Called for each item that waits no more, with the lane in which it came."""
 
+        self._offer = offer
         self._hand_over = hand_over
         self._lose = lose
         self._items: deque[tuple[Any, int, Lane]] = deque()
@@ -63,14 +69,27 @@ class Inbox:
 
     async def run(self) -> None:
         """Hand the items over, in order, for ever."""
+        handed = 0
         while True:
             while not self._items:
                 self._task = current_task()
                 await wait_task_rescheduled(self._abort)
-            await self._next(*self._items.popleft())
+                handed = 0
+            item, size, lane = self._items.popleft()
+            self.size -= size
+            # Only a wait needs a scope, which takes longer than all the rest.
+            if self._offer(item):
+                self._tell(lane)
+                handed += 1
+            else:
+                await self._wait_for_room(item)
+                self._tell(lane)
+                handed = 0
+            if handed >= SENDS_PER_PASS:
+                await trio.lowlevel.checkpoint()
+                handed = 0
 
-    async def _next(self, item: Any, size: int, lane: Lane) -> None:
-        self.size -= size
+    async def _wait_for_room(self, item: Any) -> None:
         scope = self._scope = trio.CancelScope()
         try:
             with scope:
@@ -82,7 +101,6 @@ class Inbox:
             self._scope = None
         if scope.cancelled_caught:
             self._lose(item)
-        self._tell(lane)
 
     def _tell(self, lane: Lane) -> None:
         if self.taken is not None:

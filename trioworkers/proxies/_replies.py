@@ -60,7 +60,7 @@ class Replies:
         self._bus = bus
         self._responder = responder
         self._local = local
-        self.inbox: Inbox = Inbox(self._hand_over, self._lose)
+        self.inbox: Inbox = Inbox(self._enters, self._hand_over, self._lose)
         self._peer: Holding | None = None
 
     def credit(self, peer: Holding | None) -> None:
@@ -91,9 +91,7 @@ class Replies:
         if self.inbox:
             self.inbox.put((message, size), size, lane)
             return True
-        if isinstance(message, RESPONSES):
-            self._answered(message)
-        elif not self._happened(message, size):
+        if not self._enters((message, size)):
             if self._peer is not None:
                 self.inbox.put((message, size), size, lane)
                 return True
@@ -109,11 +107,16 @@ class Replies:
             request.finish(unreadable(request, error))
             request.exit()
 
-    async def _hand_over(self, item: tuple[Any, int]) -> None:
+    def _enters(self, item: tuple[Any, int]) -> bool:
+        """Hand an answer or an event over; False if the event has to wait for room."""
         message, size = item
         if isinstance(message, RESPONSES):
             self._answered(message)
-            return
+            return True
+        return self._happened(message, size)
+
+    async def _hand_over(self, item: tuple[Any, int]) -> None:
+        message, size = item
         while not self._happened(message, size):
             request = self.request(message.job_id)
             assert request is not None

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -143,7 +143,7 @@ class SharedStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or there was too much.
             trio.ClosedResourceError: the stream was closed.
         """
-        sieve = self._sieve
+        sieve, data = self._sieve, cast("bytes | bytearray", b"")
         while True:
             if sieve.more and not self._closed:
                 await trio.lowlevel.checkpoint()
