@@ -308,7 +308,7 @@ class Deliveries:
 
     async def _hand_over_urgent(self, message: BusSystemMessage) -> None:
         # Nobody tells of room in a system lane: senders in the same process never wait for it.
-        while not self._enters_urgently(message):
+        while not self._enters_urgently(message):  # noqa: ASYNC110
             await trio.sleep(LOOK_AGAIN)
 
     def _crowded(self, message: BusMessage) -> bool:

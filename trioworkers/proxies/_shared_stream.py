@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import trio
 
@@ -143,7 +143,8 @@ class SharedStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or there was too much.
             trio.ClosedResourceError: the stream was closed.
         """
-        sieve, data = self._sieve, cast("bytes | bytearray", b"")
+        sieve = self._sieve
+        data: bytes | bytearray
         while True:
             if sieve.more and not self._closed:
                 await trio.lowlevel.checkpoint()
