@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,6 +30,7 @@ from trioworkers import (
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
+    BusWorkerRegistryMessage,
     Job,
     JSONMessageSerializer,
     MessageTooBigError,
@@ -485,6 +487,21 @@ async def test_what_is_too_big_for_the_peer(autojump_clock: Any) -> None:
             await near.ask("assistant", "echo", {"body": "x" * size})
         await near.send(Note(target="assistant"))
         await far.hear(Note)
+
+
+async def test_messages_bear_no_numbers(autojump_clock: Any) -> None:
+    """S-PROXY-7: what only Pipecat's own logs use does not cross a native link."""
+    near = Worker("acme")
+    async with connecting(near) as (_, network):
+        far = Far(await network.accept(), "assistant", "acme")
+        far.native = Native(KNOWN_TOO, me="assistant", you="acme")
+        # What was written before would have them: nobody knew who is there.
+        assert isinstance(await far.next(), BusWorkerRegistryMessage)
+        await near.send(Alarm(target="assistant"))
+        await far.hear(Alarm)
+        said = [json.loads(each.body)["__data__"] for each in far.native.arrived]
+        assert {"source": "acme", "target": "assistant"} in said
+        assert not any({"id", "name"} & each.keys() for each in said)
 
 
 async def test_what_waited_for_a_peer_that_takes_less(autojump_clock: Any) -> None:

@@ -96,6 +96,20 @@ def test_numbers_are_counted_as_pipecat_does(serializer) -> None:
     ]
 
 
+def test_numbers_may_be_left_out(serializer) -> None:
+    """S-PROXY-7: what only Pipecat's logs use need not be written; a copy does so, and for all."""
+    bare = serializer.unnumbered()
+    written = json.loads(bare.serialize(request()))["__data__"]
+    assert written == {"source": "acme", "target": "assistant", "job_id": "1"}
+    assert bare.deserialize(bare.serialize(request())) == request()
+    assert bare.serialize(Named(source="a", id=7, name="seven")) == serializer.serialize(
+        Named(source="a", id=7, name="seven")
+    )
+    more = bare.including([Named])
+    assert more.serialize(request()) == bare.serialize(request())
+    assert b'"id":1,"name":"BusJobRequestMessage#0"' in serializer.serialize(request())
+
+
 def test_id_and_name_may_be_absent(serializer) -> None:
     """S-PROXY-7: a foreign peer need not send `id` and `name`, and what they say means nothing."""
     assert serializer.deserialize(text(FIELDS)) == request()

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+import attrs
 import trio
 from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
@@ -41,7 +42,8 @@ SYSTEM_LIMIT = 10_000
 """The hard cap of the system lane, which never makes a sender wait."""
 
 
-class Packed(NamedTuple):
+@attrs.define(eq=False, weakref_slot=False)
+class Packed:
     """A message, or an open request, and the frame that says it."""
 
     item: Any

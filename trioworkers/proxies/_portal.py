@@ -355,7 +355,8 @@ class Portal:
             LocalWireError: it cannot be written, and has a target.  A broadcast has other hearers,
                 and may be one that no user sends: it is dead.
         """
-        message: BusMessage = item.message() if isinstance(item, Request) else item
+        request: Request | None = item if isinstance(item, Request) else None
+        message = cast("BusMessage", item if request is None else request.message())
         decision = self.policy.outbound(message)
         if not decision.allowed:
             self.reject(item, "refused", decision.reason)
@@ -367,12 +368,11 @@ class Portal:
                 raise
             self.reject(item, "refused", str(error))
             return None
+        if request is not None:
+            return Packed(item, frame, None, False, request.deadline, _trace_of(request))
         reply = REPLIES.get(type(message))
         job = None if reply is None or reply.event is None else cast("Any", message).job_id
-        deadline, trace = inf, None
-        if isinstance(item, Request):
-            deadline, trace = item.deadline, _trace_of(item)
-        return Packed(item, frame, job, isinstance(message, BusSystemMessage), deadline, trace)
+        return Packed(item, frame, job, isinstance(message, BusSystemMessage))
 
     def _encode(self, message: BusMessage) -> bytes:
         frame = self._session.encode(message)

@@ -77,15 +77,25 @@ class _Current(MessageSerializer):
     ) -> None:
         self._make = make
         self._find = find
-        self._handled: HandlerTable | None = None
-        self._inner = make(None)
+        self.begin(native=False)
+
+    def begin(self, *, native: bool) -> None:
+        """Begin a session: in the native dialect nobody looks at the numbers of messages."""
+        self._native = native
+        self._renew(None)
+
+    def _renew(self, handled: HandlerTable | None) -> None:
+        self._handled = handled
+        self._inner = self._make(handled)
+        if self._native and isinstance(self._inner, JSONMessageSerializer):
+            self._inner = self._inner.unnumbered()
 
     def now(self) -> MessageSerializer:
         """Return the serializer for this moment."""
         # As `isinstance` with `Address`, which is abstract and takes its time to say so.
         handled: HandlerTable | None = getattr(self._find(), "table", None)
         if handled is not self._handled:
-            self._inner, self._handled = self._make(handled), handled
+            self._renew(handled)
         return self._inner
 
     def serialize(self, message: BusMessage) -> bytes:
@@ -389,6 +399,7 @@ class WebSocketProxy(Worker):
             self._link = Link(portal, transport, dialect, self._link_over, room.kept)
             if not self._life.exists:
                 credit = dialect if isinstance(dialect, NativeDialect) else None
+                current.begin(native=credit is not None)
                 heard = self._broadcasts(current.now())
                 introduced = self._introduced and credit is None
                 portal.link(current, heard, credit, introduced=introduced)

@@ -101,7 +101,7 @@ def make_writer(
     check: Callable[[Field, Any], None],
     head: Sequence[str | int] = (),
     tail: str = "",
-) -> Callable[[Any, int, int], str]:
+) -> Callable[[Any, int | None, int], str]:
     """Make the function that writes the fields of an object as JSON.
 
     Args:
@@ -137,7 +137,7 @@ def make_writer(
         texts = f"{{{code.name(_without_comma)}(f'{texts}')}}"
     begin = "".join(f"{{{name}}}" for name in names)
     code.add(1, f'return f"{begin}{texts}{{{code.name(tail)}}}"')
-    made: Callable[[Any, int, int], str] = code.make()
+    made: Callable[[Any, int | None, int], str] = code.make()
     return made
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf, isfinite
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import attrs
 
@@ -30,7 +30,9 @@ UNITS = 4
 """Into how many units that of a large message is cut which its lane may send at once."""
 
 
-class Arrived(NamedTuple):
+# Not frozen, as that takes as long as all else that is done for a small message.
+@attrs.define(weakref_slot=False)
+class Arrived:
     """A message has arrived: what is left of its time, in seconds, and what traces it."""
 
     lane: Lane
@@ -439,7 +441,8 @@ class Outgoing:
         first, room = sent.next, end - self._bytes
         while len(bodies) < most and (parcel := lanes.head(lane)) is not None:
             body = parcel.frame
-            if len(body) > room or not self._is_small(parcel):
+            small = len(body) <= self._small and parcel.deadline == inf and parcel.trace is None
+            if not small or len(body) > room:
                 break
             room -= len(body)
             bodies.append(body)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from heapq import merge
-from operator import attrgetter
-from typing import Generic, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Generic, TypeAlias, TypeVar
 
 from .chunks import Lane
 
@@ -19,11 +19,10 @@ __all__ = ["Lanes"]
 T = TypeVar("T")
 
 
-class _Entry(NamedTuple, Generic[T]):
-    item: T
-    size: int
-    job: str | None
-    number: int
+# The item, its size in bytes, the job it is a reply to, and its number.  A named tuple would take
+# longer to make than all else that is done to put it in a lane.
+_Entry: TypeAlias = tuple[T, int, str | None, int]
+_number = itemgetter(3)
 
 
 class Lanes(Generic[T]):
@@ -52,8 +51,8 @@ class Lanes(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """Yield the items in the order of leaving."""
         data, system, replies = self._queues
-        for entry in (*system, *merge(data, replies, key=attrgetter("number"))):
-            yield entry.item
+        for entry in (*system, *merge(data, replies, key=_number)):
+            yield entry[0]
 
     @property
     def data_depth(self) -> int:
@@ -75,7 +74,7 @@ class Lanes(Generic[T]):
         self._count += 1
         self.size += size
         lane = Lane.DATA if job is None else Lane.REPLY
-        self._queues[lane].append(_Entry(item, size, job, self._number))
+        self._queues[lane].append((item, size, job, self._number))
         if job is not None:
             self._jobs[job] += 1
 
@@ -86,16 +85,16 @@ class Lanes(Generic[T]):
         """
         self._count += 1
         self.size += size
-        entry = _Entry(item, size, job, 0)
+        entry: _Entry[T] = (item, size, job, 0)
         if job is None:
             self._queues[Lane.SYSTEM].append(entry)
             return
         replies, first = self._queues[Lane.REPLY], [entry]
         if job in self._jobs:
             others = [replies.pop() for _ in range(len(replies) - self._urgent)][::-1]
-            first = [each._replace(number=0) for each in others if each.job == job] + first
+            first = [(*each[:3], 0) for each in others if each[2] == job] + first
             replies.extend(first)
-            replies.extend(each for each in others if each.job != job)
+            replies.extend(each for each in others if each[2] != job)
         else:
             replies.insert(self._urgent, entry)
         self._urgent += len(first)
@@ -106,14 +105,14 @@ class Lanes(Generic[T]):
         data, system, replies = self._queues
         if system:
             return self.take_from(Lane.SYSTEM)
-        if replies and not (data and data[0].number < replies[0].number):
+        if replies and not (data and _number(data[0]) < _number(replies[0])):
             return self.take_from(Lane.REPLY)
         return self.take_from(Lane.DATA) if data else None
 
     def head(self, lane: Lane) -> T | None:
         """Return what leaves next of a lane, or None."""
         queue = self._queues[lane]
-        return queue[0].item if queue else None
+        return queue[0][0] if queue else None
 
     def take_from(self, lane: Lane) -> T:
         """Take what leaves next of a lane.
@@ -121,24 +120,24 @@ class Lanes(Generic[T]):
         Raises:
             IndexError: there is nothing.
         """
-        entry = self._queues[lane].popleft()
+        item, size, job, _ = self._queues[lane].popleft()
         if lane is Lane.REPLY:
             self._urgent = max(0, self._urgent - 1)
-            self._jobs[entry.job] -= 1
-            if not self._jobs[entry.job]:
-                del self._jobs[entry.job]
+            self._jobs[job] -= 1
+            if not self._jobs[job]:
+                del self._jobs[job]
         self._count -= 1
-        self.size -= entry.size
-        return entry.item
+        self.size -= size
+        return item
 
     def remove(self, wanted: Callable[[T], bool]) -> bool:
         """Remove the first item of data that is wanted; False if there is none."""
         data = self._queues[Lane.DATA]
-        for place, entry in enumerate(data):
-            if wanted(entry.item):
+        for place, (item, size, _, _) in enumerate(data):
+            if wanted(item):
                 del data[place]
                 self._count -= 1
-                self.size -= entry.size
+                self.size -= size
                 return True
         return False
 

@@ -110,7 +110,9 @@ class _Format:
                 self.left_out[cls] = str(error)
         # By tag, those that have come.
         self._shapes: dict[str, Shape] = {}
-        self._writers: dict[type, Callable[[Any, int, int], str]] = {}
+        # By class, those that write numbers and those that do not.
+        self._numbering: dict[type, Callable[[Any, int | None, int], str]] = {}
+        self._writers: dict[type, Callable[[Any, int | None, int], str]] = {}
         self._write = encoder(self._tagged)
 
     def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
@@ -125,12 +127,19 @@ class _Format:
 
     # Sending.
 
-    def encode(self, message: BusMessage, message_id: int, number: int) -> bytes:
-        """Write one message; `number` counts the messages of its class."""
-        cls = type(message)
-        writer = self._writers.get(cls)
+    def encode(self, message: BusMessage, message_id: int | None = None, number: int = 0) -> bytes:
+        """Write one message.
+
+        Args:
+            message: what to write.
+            message_id: its number among all; None to write no numbers.
+            number: its number among those of its class.
+        """
+        cls, numbered = type(message), message_id is not None
+        writers = self._numbering if numbered else self._writers
+        writer = writers.get(cls)
         if writer is None:
-            writer = self._writers[cls] = self._writer(self._shape_of(cls))
+            writer = writers[cls] = self._writer(self._shape_of(cls), numbered=numbered)
         text = write(self.limits, writer, message, message_id, number)
         if text.find(_KEY, len(_FIRST)) >= 0:
             _refuse_look_alikes(message)
@@ -156,14 +165,16 @@ class _Format:
             "messages=(...) of the serializer"
         )
 
-    def _writer(self, shape: Shape) -> Callable[[BusMessage, int, int], str]:
-        """Return the function that writes messages of one class, with the two numbers."""
+    def _writer(
+        self, shape: Shape, *, numbered: bool
+    ) -> Callable[[BusMessage, int | None, int], str]:
+        """Return the function that writes messages of one class, perhaps with two numbers."""
         name = self._write(shape.tag.rpartition(".")[2])
         head: list[str | int] = [f'{_START}:{self._write(shape.tag)},"{_DATA}":{{']
         # A field of the same name stands in the place of what is added.
-        if "id" in shape.ignored:
+        if numbered and "id" in shape.ignored:
             head += ['"id":', 0]
-        if "name" in shape.ignored:
+        if numbered and "name" in shape.ignored:
             head += [f'{"," if len(head) > 1 else ""}"name":{name[:-1]}#', 1, '"']
         for key, value in self.added:
             if key in shape.ignored:
@@ -332,6 +343,7 @@ class JSONMessageSerializer(MessageSerializer):
         self._if_possible: tuple[type[BusMessage], ...] = ()
         self._frames = tuple(frames)
         self._names: Literal["pipecat", "subagents"] = names
+        self._numbered = True
         self._begin(limits or Limits())
 
     def _begin(self, limits: Limits) -> None:
@@ -383,6 +395,15 @@ class JSONMessageSerializer(MessageSerializer):
         other._begin(self.limits)
         return other
 
+    def unnumbered(self) -> Self:
+        """Return a copy of this serializer that writes no `id` and `name`.
+
+        Only Pipecat's own logs use those.
+        """
+        other = copy.copy(self)
+        other._numbered = False
+        return other
+
     def serialize(self, message: BusMessage) -> bytes:
         """Return `message` as one JSON text.  Numbers messages as Pipecat does, from 0.
 
@@ -391,6 +412,8 @@ class JSONMessageSerializer(MessageSerializer):
             LocalWireError: the message is local-only or not registered, or holds what cannot
                 cross.
         """
+        if not self._numbered:
+            return self._format.encode(message)
         number = self._numbers.get(type(message), 0)
         data = self._format.encode(message, next(self._ids), number)
         self._numbers[type(message)] = number + 1
