@@ -115,20 +115,25 @@ class Side:
             return
         self.session = Session(self.epoch, self.limits, 0)
 
-    def put(self) -> None:
-        """Let a message of any kind wait, unless many do."""
+    def put(self) -> bytes:
+        """Let a message of any kind leave alone, and return its frame, or wait, unless many do."""
         if len(self.lanes) > 50:
-            return
+            return b""
         chance = self.chance
         body = bytes(chance.choice((0, 1, 10, 100, chance.randrange(3000))))
         meta = chance.random() < 0.2
         trace = {"traceparent": "00-1"} if chance.random() < 0.1 else None
         parcel = Parcel(body, 5.0 if meta else inf, trace)
         lane = chance.choice(list(Lane))
+        if not self.session.has_more(self.lanes) and (
+            frame := self.session.leave_alone(lane, parcel, 0.0)
+        ):
+            return self.checked(frame)
         if lane is Lane.SYSTEM:
             self.lanes.put_urgent(parcel, len(body))
         else:
             self.lanes.put(parcel, len(body), "job" if lane is Lane.REPLY else None)
+        return b""
 
     def cancel(self) -> None:
         self.jobs += 1
@@ -152,6 +157,10 @@ class Side:
         self.session.refused.clear()
         if due and not frame and self.session._farewell is None:
             raise PromiseError("something was due, and nothing was said")
+        return self.checked(frame)
+
+    def checked(self, frame: bytes) -> bytes:
+        """Return what leaves, after a look at it."""
         for kind, _ in chunks.parse(frame):
             if kind not in TRANSITIONS[self.said]:
                 raise PromiseError(f"{kind.name} said by a side that is {self.said.name}")
@@ -325,7 +334,7 @@ class Conversation:
     def turn(self) -> None:
         who = self.chance.randrange(2)
         side, other = self.sides[who], self.sides[1 - who]
-        side.put()
+        self.send(side.put(), other)
         what = self.chance.random()
         if what < 0.05:
             side.cancel()
@@ -340,13 +349,18 @@ class Conversation:
             self.connect()
         elif what < 0.6:
             side.take()
-        if frame := side.say():
-            changed = self.chance.random() < self.rate
-            other.coming.append(self.mangler.changed(frame) if changed else frame)
-            if changed:
-                self.count["changed"] += 1
+        self.send(side.say(), other)
         while side.coming:
             self.hear(side)
+
+    def send(self, frame: bytes, other: Side) -> None:
+        """Let a frame leave, perhaps not as it is."""
+        if not frame:
+            return
+        changed = self.chance.random() < self.rate
+        other.coming.append(self.mangler.changed(frame) if changed else frame)
+        if changed:
+            self.count["changed"] += 1
 
     def hear(self, side: Side) -> None:
         self.count["frames"] += 1
