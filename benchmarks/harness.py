@@ -33,6 +33,9 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 LIMIT = 300
 """Seconds after which a measured process that hangs is given up."""
 
+LONG = 20
+"""Seconds after which it is said what is waited for."""
+
 
 @attrs.frozen
 class Side:
@@ -186,10 +189,7 @@ def terminable() -> Iterator[None]:
 def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict[str, Any]:
     """Run one case in a process of its own and return its report."""
     with started([*side.program, case, json.dumps(parameters)], environment(side)) as process:
-        try:
-            output, errors = process.communicate(timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            output, errors = "", f"not done after {LIMIT} s"
+        output, errors = what_it_said(process, f"{side.name}, {case}")
     if process.returncode:
         last = last_words(errors)
         print(f"{side.name}, {case} failed:\n{errors}", file=sys.stderr)
@@ -198,7 +198,22 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
         report: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (IndexError, ValueError):
         return {"error": "it did not print its figures last"}
+    if "refused" in report and errors:  # the traceback of a user's module
+        print(errors, end="", file=sys.stderr)
     return report
+
+
+def what_it_said(process: subprocess.Popen[str], what: str) -> tuple[str, str]:
+    """Wait for a process, not for ever and not silently; return its output and its errors."""
+    try:
+        return process.communicate(timeout=LONG)
+    except subprocess.TimeoutExpired:
+        sentence = f"{what}: not done after {LONG} s; it is given up after {LIMIT} s"
+        print(sentence, file=sys.stderr, flush=True)
+    try:
+        return process.communicate(timeout=LIMIT - LONG)
+    except subprocess.TimeoutExpired:
+        return "", f"not done after {LIMIT} s"
 
 
 def last_words(errors: str) -> str:

@@ -46,7 +46,7 @@ from .command import run_subject
 from .peers.environments import PIPECAT, PYKKA
 from .priority_parts import MODULES, TITLES, claims, curves, fixed_groups, load_group
 from .priority_plots import draw_all
-from .priority_scenario import load_scenario
+from .priority_scenario import parts_of
 from .priority_table import complete, shown
 from .subjects import Subject
 
@@ -62,14 +62,15 @@ def subject(settings: PrioritySettings | None = None, scenario: str | None = Non
         scenario: `module:scenario`, to take the place of the load and of all else.
 
     Raises:
-        Refusal: `scenario` names none.
+        Refusal: `scenario` is no `module:scenario`.  What else is wrong with it, the first process
+            tells: its module is the user's, and nothing of it runs here.
     """
     wanted = settings or PrioritySettings()
     parts = [load_group(wanted, scenario)]
     if scenario is None:
         parts += fixed_groups()
     else:
-        load_scenario(scenario)  # what is wrong with it is told before anything is measured
+        parts_of(scenario)
     return Subject(
         "priority",
         groups=[attrs.evolve(each, rounds=ROUNDS) for each in parts],

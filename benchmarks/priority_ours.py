@@ -20,6 +20,7 @@ from trioworkers import (
     message,
     open_runner,
 )
+from trioworkers._cli.exits import Refusal
 from trioworkers.bench import PriorityScenario, PrioritySettings, ScenarioError
 from trioworkers.bench._recorder import Recorder, RecordingBus
 from trioworkers.bench._scenario import record
@@ -163,20 +164,46 @@ async def in_a_crowd(bench: PriorityScenario, passes: Passes) -> None:
     trio.lowlevel.remove_instrument(passes)
 
 
-async def load(settings: str, scenario: str = "") -> dict[str, Any]:
-    """Run the standard scenario, or the user's, and tell everything that was seen.
+def load_users(settings: str, scenario: str) -> dict[str, Any]:
+    """Run the user's scenario, and tell everything that was seen.
 
     Args:
         settings: as JSON.
-        scenario: `module:scenario`, if it is the user's.
+        scenario: `module:scenario`.
+
+    Raises:
+        RefusedError: it cannot be measured.
     """
     wanted = PrioritySettings(**json.loads(settings))
+    sys.excepthook = show_users_traceback
+    try:
+        # Before trio runs: its module may have a `trio.run` of its own.
+        found = load_scenario(scenario)
+        return tell(trio.run(record, found, wanted))
+    except (ScenarioError, Refusal) as error:
+        raise side.RefusedError(str(error)) from error
+    except SystemExit as error:
+        sentence = (
+            f"{scenario} ended its process, with sys.exit({error.code!r}): a scenario returns when "
+            "it is over, and raises an exception if it cannot go on"
+        )
+        raise side.RefusedError(sentence) from error
+
+
+def load_case(settings: str, scenario: str = "") -> dict[str, Any]:
+    """Run the standard scenario, or the user's."""
     if scenario:
-        sys.excepthook = show_users_traceback
-        try:
-            return tell(await record(load_scenario(scenario), wanted))
-        except ScenarioError as error:
-            raise side.RefusedError(str(error)) from error
+        return load_users(settings, scenario)
+    return trio.run(load, settings)
+
+
+async def load(settings: str) -> dict[str, Any]:
+    """Run the standard scenario, and tell everything that was seen.
+
+    Args:
+        settings: as JSON.
+    """
+    wanted = PrioritySettings(**json.loads(settings))
     if wanted.link == "proxy":
         return await remote(wanted)
     if not wanted.neighbours:
@@ -309,8 +336,8 @@ async def meter(count: int, metered: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cases = (load, backlog, cancel, meter)
+    cases = (backlog, cancel, meter)
     side.main(
-        {case.__name__: synchronous(case) for case in cases},
+        {"load": load_case, **{case.__name__: synchronous(case) for case in cases}},
         ["trio", "attrs", "cattrs", "hdrhistogram"],
     )

@@ -32,12 +32,7 @@ def load_scenario(target: str) -> Callable[[PriorityScenario], Awaitable[None]]:
         Refusal: it does not name a scenario, or its module cannot be imported; where that is so
             because of an exception, its traceback is on standard error.
     """
-    module, colon, path = target.partition(":")
-    if not colon or not module or not path:
-        raise Refusal(
-            WRONG_ARGUMENT,
-            f"{target!r} names no scenario: write module:scenario, for example mybench:scenario",
-        )
+    module, path = parts_of(target)
     found: Any = import_module(module)
     for name in path.split("."):
         found = _attribute(found, name, target)
@@ -48,6 +43,21 @@ def load_scenario(target: str) -> Callable[[PriorityScenario], Awaitable[None]]:
         raise Refusal(WRONG_ARGUMENT, f"{target} is no scenario ({error}): {SCENARIO}") from None
     scenario: Callable[[PriorityScenario], Awaitable[None]] = found
     return scenario
+
+
+def parts_of(target: str) -> tuple[str, str]:
+    """Return the module of a scenario, and its name there.
+
+    Raises:
+        Refusal: `target` has another form.
+    """
+    module, colon, path = target.partition(":")
+    if not colon or not module or not path:
+        raise Refusal(
+            WRONG_ARGUMENT,
+            f"{target!r} names no scenario: write module:scenario, for example mybench:scenario",
+        )
+    return module, path
 
 
 def import_module(name: str) -> object:

@@ -75,6 +75,18 @@ async def crashing(bench):
     await bench.runner.add_workers(Crashing("mine"))
     await bench.probe("mine", Urgent, count=1)
 
+async def leaving(bench):
+    raise SystemExit(3)
+
+class Leaving(Mine):
+    @handles(Urgent)
+    async def urgent(self, message: Urgent) -> None:
+        raise SystemExit(3)
+
+async def left_by_a_worker(bench):
+    await bench.runner.add_workers(Leaving("mine"))
+    await bench.probe("mine", Urgent, count=1)
+
 def plain(bench): ...
 async def empty(): ...
 class Holder:
@@ -201,6 +213,34 @@ def test_a_scenario_that_raises(
     files = [line for line in told.splitlines() if 'File "' in line]
     assert len(files) == calls
     assert f"{scenarios}.py" in files[0]
+
+
+def test_a_module_that_runs_trio(scenarios: str) -> None:
+    """A module that runs trio when it is imported is measured, and this process runs nothing of it."""
+    text = Path(f"{scenarios}.py").read_text(encoding="utf-8")
+    more = "import trio\ntrio.run(trio.lowlevel.checkpoint)\n"
+    Path(f"{scenarios}_running.py").write_text(text + more, encoding="utf-8")
+    document = measured("--rounds", "1", settings=SHORT, scenario=f"{scenarios}_running:good")
+    assert document["samples"]["load ours"][0]["figures"]["system_p50"] > 0
+    assert f"{scenarios}_running" not in sys.modules
+
+
+def test_the_process_tells_what_is_wrong(scenarios: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A module that raises is refused by the process that imports it, with its traceback."""
+    Path(f"{scenarios}_raising.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(Refusal, match="_raising cannot be imported: ZeroDivisionError") as refused:
+        measured(settings=SHORT, scenario=f"{scenarios}_raising:good")
+    assert refused.value.code == WRONG_ARGUMENT
+    assert capfd.readouterr().err.startswith("Traceback")
+
+
+@pytest.mark.parametrize("name", ["leaving", "left_by_a_worker"])
+def test_a_scenario_that_exits(scenarios: str, name: str) -> None:
+    """A scenario that ends its process is refused with what it should do."""
+    with pytest.raises(
+        Refusal, match=r"ended its process, with sys\.exit\(3\): a scenario returns"
+    ):
+        measured(settings=SHORT, scenario=f"{scenarios}:{name}")
 
 
 # Real runs, short ones

@@ -80,6 +80,19 @@ def test_a_process_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
     assert [step.number for step in steps] == [1, 2, 3]
 
 
+def test_a_process_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After some time it is said what is waited for, and for how long."""
+    monkeypatch.setattr(harness, "LONG", 0.001)
+    report = run_once(side("ours"), "spawn", {"count": 2})
+    assert "figures" in report
+    assert (
+        capfd.readouterr().err
+        == "ours, spawn: not done after 0.001 s; it is given up after 300 s\n"
+    )
+
+
 @pytest.mark.parametrize("module", ["keyword", "this"])
 def test_a_process_that_does_not_tell(module: str) -> None:
     """A process that ends well without its figures, or says something else last, is an error."""
