@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 TURN = 64
+NEIGHBOURS_CAPACITY = 256
 WARM_UP = 2_000
 SYSTEM_CAPACITY = 65_536
 
@@ -225,6 +226,17 @@ class Load:
             await trio.sleep(every)
 
 
+async def be_busy(box: Box) -> None:
+    """Be a neighbour: handle a message that sends itself again, for ever."""
+    again = Chunk(source="neighbour", target="neighbour", sent=0.0)
+
+    async def handle(item: BusMessage) -> None:
+        box.send_nowait(item)
+
+    box.send_nowait(again)
+    await box.run(handle)
+
+
 async def load(settings: str, box: str) -> dict[str, Any]:
     """Flood and probe.
 
@@ -235,6 +247,8 @@ async def load(settings: str, box: str) -> dict[str, Any]:
     wanted = json.loads(settings)
     running = Load(BOXES[box](wanted["capacity"]), wanted)
     async with trio.open_nursery() as nursery:
+        for _ in range(wanted["neighbours"]):
+            nursery.start_soon(be_busy, BOXES[box](NEIGHBOURS_CAPACITY))
         for _ in range(wanted["backlog"]):
             chunk = Chunk(source="main", target="target", sent=time.perf_counter())
             running.box.send_nowait(chunk)

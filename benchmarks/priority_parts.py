@@ -72,7 +72,9 @@ def load_group(settings: PrioritySettings, scenario: str | None) -> Group:
     if scenario is not None:
         own = {**as_parameters(settings), "scenario": scenario}
         return Group("load", 3, (Run("load ours", "ours", "load", own),), quick_rounds=1)
-    sides = ["ours"] if settings.link == "proxy" else list(TITLES)
+    # Nobody else has what they say, and a load that is another is not compared.
+    alone = settings.link == "proxy" or settings.overflow != "wait"
+    sides = ["ours"] if alone else list(TITLES)
     return Group(
         "load",
         rounds=2,

@@ -66,6 +66,20 @@ class Target(pykka.ThreadingActor):
             self.meter.data_ends()
 
 
+class Neighbour(pykka.ThreadingActor):
+    """Is busy from its first message on, until it is told to stop."""
+
+    use_daemon_thread = True
+
+    def __init__(self, stopped: threading.Event) -> None:
+        super().__init__()
+        self.stopped = stopped
+
+    def on_receive(self, message: Any) -> Any:
+        if not self.stopped.is_set():
+            self.actor_ref.tell(message)
+
+
 def work(settings: dict[str, Any]) -> None:
     """Do what a data handler does."""
     if settings["handler"] == "blocked":
@@ -105,6 +119,8 @@ def load(settings: str) -> dict[str, Any]:
     meter, stopped = Meter(), threading.Event()
     left: dict[int, float] = {}
     target = Target.start(wanted, meter, left)
+    for _ in range(wanted["neighbours"]):
+        Neighbour.start(stopped).tell("again")
     for _ in range(wanted["backlog"]):
         target.tell(Chunk(time.perf_counter()))
     meter.begin()
@@ -127,7 +143,7 @@ def load(settings: str) -> dict[str, Any]:
     stopped.set()
     unhandled = meter.give_up(list(left.values()))
     told = meter.tell(unhandled=unhandled)
-    target.stop(block=False)
+    ActorRegistry.stop_all(block=False)
     return told
 
 

@@ -289,6 +289,38 @@ def test_every_knob(knobs: dict[str, Any]) -> None:
     assert report["figures"]["system_p50"] > 0
 
 
+@pytest.mark.parametrize("side", ["limits", "two", "one"])
+def test_neighbours_of_plain_trio(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours are a load on each side that is measured beside ours."""
+    busy: list[object] = []
+    be_busy = priority_bare.be_busy
+
+    async def seen(box: priority_bare.Box) -> None:
+        busy.append(box)
+        await be_busy(box)
+
+    monkeypatch.setattr(priority_bare, "be_busy", seen)
+    report = load(side, attrs.evolve(SHORT, neighbours=5))
+    assert report["figures"]["unhandled"] == 0
+    assert len(busy) == 5
+
+
+@pytest.mark.parametrize(
+    ("knobs", "alone"),
+    [
+        ({}, False),
+        ({"neighbours": 5}, False),
+        ({"overflow": "refuse"}, True),
+        ({"link": "proxy"}, True),
+    ],
+    ids=str,
+)
+def test_who_is_under_the_load(knobs: dict[str, Any], alone: bool) -> None:
+    """A load that others do not have is not measured on them, so that no ratio is made of it."""
+    group = priority_parts.load_group(attrs.evolve(SHORT, **knobs), None)
+    assert [run.side for run in group.runs] == (["ours"] if alone else list(priority_parts.TITLES))
+
+
 def test_another_package_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond a proxy, too, what lies in the current directory is not what is measured."""
     (tmp_path / "benchmarks").mkdir()
@@ -573,6 +605,7 @@ def test_the_load_is_described(knobs: dict[str, Any], text: str) -> None:
     [
         ("--capacity 5", "capacity 5 cannot hold"),
         ("--probes 0", "probes is 0"),
+        ("--link proxy --neighbours 5", "5 neighbours and a link over a proxy do not go together"),
         ("--only load,x", "no part 'x': give some of load,flood"),
         ("--scenario nothing", "'nothing' names no scenario"),
         ("--scenario no_such_module:scenario", "there is no module 'no_such_module'"),

@@ -29,7 +29,9 @@ def report_of(name: str, case: str, parameters: dict[str, Any]) -> dict[str, Any
 
 
 @PEERS
-@pytest.mark.parametrize("knobs", [{}, {"handler": "sleeping", "cost": 0.0001}], ids=str)
+@pytest.mark.parametrize(
+    "knobs", [{}, {"handler": "sleeping", "cost": 0.0001}, {"neighbours": 5}], ids=str
+)
 def test_a_load(name: str, knobs: dict[str, Any]) -> None:
     """A peer handles every probe under a flood, and tells both lanes as ours does."""
     settings = attrs.evolve(SHORT, **knobs)

@@ -152,6 +152,11 @@ class PrioritySettings:
                 f"a mailbox with capacity {self.capacity:,} cannot hold a backlog of "
                 f"{self.backlog:,}: give a smaller backlog, or leave the capacity out"
             )
+        if self.link == "proxy" and self.neighbours:
+            raise ValueError(
+                f"{self.neighbours:,} neighbours and a link over a proxy do not go together: leave "
+                "the neighbours out, or let the link be local"
+            )
         if self.handler == "blocked" and self.cost:
             raise ValueError(
                 "a blocked handler waits for ever and has no cost: leave the cost out, or let the "
