@@ -8,27 +8,41 @@ brackets, the quarter and the three quarters of them.  A figure of ours is *wors
 above 1 by more than the tolerance, *and* nine of ten ratios are above 1: a machine that was slow for
 one round is no news.  *Better* is the same the other way round.
 
+Compared are the figures that a claim names, and those that are costs in any run.  What was nothing
+before is worse if it is something now, and more than its claim allows.
+
 Peers and limits are shown, but are no verdict: they say how much the machine itself differed.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from .claims import noise
-from .stats import in_ms, in_size, in_time, ratios, share_above, significant
+from .claims import Claim, noise
+from .stats import in_ms, in_size, in_time, share_above, significant
+from .subjects import Subject
 
 Verdict: TypeAlias = Literal["worse", "same", "better", "info"]
+Show: TypeAlias = Callable[[float], str]
 
 TIMES = frozenset(
     {"message", "p50", "p90", "p99", "p999", "broadcast", "spawn", "ready", "cancel", "job",
-     "open", "close", "seconds"}
+     "open", "close", "seconds", "byte", "sent_p50", "sent_p99", "data_p50", "data_p99",
+     "starvation"}
 )  # fmt: skip
+"""The costs of any run that are times."""
+
 SIZES = frozenset({"bytes", "total"})
+"""Those that are numbers of bytes."""
+
+TWICE = {"system_p50": "p50", "system_p99": "p99", "system_p999": "p999", "data_time": "message"}
+"""Figures that have another name as well, and are compared by that."""
+
 TOLERANCE = 0.1
 CERTAIN = 0.9
 """How many of the ratios must be on one side."""
@@ -51,16 +65,16 @@ class Difference:
     ratio: float
     quartiles: tuple[float, float]
     verdict: Verdict
+    show: Show
 
     @property
     def row(self) -> tuple[str, str, str, str, str]:
         """The figure as text, for a table."""
-        write = in_size if self.field in SIZES else in_time
         low, high = (significant(each) for each in self.quartiles)
         return (
             f"{self.run}, {self.field}",
-            write(self.before),
-            write(self.after),
+            self.show(self.before),
+            self.show(self.after),
             self.verdict,
             f"{significant(self.ratio)}x [{low} - {high}]",
         )
@@ -87,7 +101,10 @@ def check_record(record: object) -> Mapping[str, Any]:
 
 
 def compare(
-    before: Mapping[str, Any], after: Mapping[str, Any], tolerance: float = TOLERANCE
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    tolerance: float = TOLERANCE,
+    subjects: Sequence[Subject] = (),
 ) -> list[Difference]:
     """Compare every cost that both records have.
 
@@ -95,34 +112,69 @@ def compare(
         before: a record.
         after: another one.
         tolerance: by which part a figure may be above 1 without being worse.
+        subjects: whose claims say which figures are costs, and how they are written.
     """
-    sides = {**before.get("sides", {}), **after.get("sides", {})}
+    known = {key: side for subject in subjects for key, side in subject.run_sides.items()}
+    sides = {**known, **before.get("sides", {}), **after.get("sides", {})}
     found: list[Difference] = []
     for key, reports in before["samples"].items():
-        for field, old in costs(reports):
-            new = dict(costs(after["samples"].get(key, ()))).get(field)
-            if new is not None:
-                ours = sides.get(key, "ours") == "ours"
-                found.append(difference(key, field, old, new, tolerance if ours else None))
+        claims = claims_of(key, subjects)
+        new = dict(costs(after["samples"].get(key, ()), claims))
+        ours = sides.get(key, "ours") == "ours"
+        found += [
+            difference(key, field, old, new[field], tolerance if ours else None, claims.get(field))
+            for field, old in costs(reports, claims)
+            if field in new
+        ]
+    return found
+
+
+def claims_of(key: str, subjects: Iterable[Subject]) -> dict[str, Claim]:
+    """Return the figures of a run that claims name, each with a claim: one with a bound of its own, if any."""
+    found: dict[str, Claim] = {}
+    for claim in (claim for subject in subjects for claim in subject.claims):
+        for figure in (claim.ours, claim.other):
+            if figure is not None and figure.run == key:
+                if claim.kind == "below":
+                    found[figure.field] = claim
+                found.setdefault(figure.field, claim)
     return found
 
 
 def difference(
-    key: str, field: str, before: list[float], after: list[float], tolerance: float | None
+    key: str,
+    field: str,
+    before: list[float],
+    after: list[float],
+    tolerance: float | None,
+    claim: Claim | None,
 ) -> Difference:
     """Compare the values of one figure; with no tolerance there is no verdict."""
-    every = ratios(after, before)
+    # What was nothing, and is what may be, has not changed.
+    allowed = claim.bound or 0.0 if claim is not None and claim.kind == "below" else 0.0
+    every = [
+        of_nothing(new, allowed) if old <= 0 else max(new, 0.0) / old
+        for new in after
+        for old in before
+    ]
     ratio = statistics.median(every)
-    quarters = statistics.quantiles(every, method="inclusive") if len(every) > 1 else [ratio] * 3
+    ordered = sorted(every)
+    low, high = (ordered[round(share * (len(every) - 1))] for share in (0.25, 0.75))
     return Difference(
         key,
         field,
         statistics.median(before),
         statistics.median(after),
         ratio,
-        (quarters[0], quarters[2]),
+        (low, high),
         "info" if tolerance is None else verdict(every, tolerance),
+        in_size if field in SIZES else in_time if field in TIMES or claim is None else claim.show,
     )
+
+
+def of_nothing(after: float, allowed: float) -> float:
+    """Return what stands for the ratio to a cost that was nothing, or less, which is noise."""
+    return 1.0 if after <= allowed else math.inf
 
 
 def verdict(every: list[float], tolerance: float) -> Verdict:
@@ -130,22 +182,32 @@ def verdict(every: list[float], tolerance: float) -> Verdict:
     ratio = statistics.median(every)
     if ratio > 1 + tolerance and share_above(every, 1) >= CERTAIN:
         return "worse"
-    inverse = [1 / each for each in every if each > 0]
-    if ratio < 1 / (1 + tolerance) and inverse and share_above(inverse, 1) >= CERTAIN:
+    inverse = [1 / each if each > 0 else math.inf for each in every]
+    if ratio < 1 / (1 + tolerance) and share_above(inverse, 1) >= CERTAIN:
         return "better"
     return "same"
 
 
-def costs(reports: Any) -> Iterator[tuple[str, list[float]]]:
-    """Yield the figures of a run that are costs, with their values in all rounds."""
+def costs(reports: Any, claimed: Iterable[str]) -> Iterator[tuple[str, list[float]]]:
+    """Yield the figures of a run that are costs, with their values in all rounds.
+
+    Args:
+        reports: of the run.
+        claimed: the figures of it that claims name.
+    """
     if not reports or any("figures" not in report for report in reports):
         return
     for field in reports[0]["figures"]:
         values = [report["figures"].get(field) for report in reports]
-        if field in TIMES | SIZES and all(isinstance(each, (int, float)) for each in values):
-            positive = [float(each) for each in values]
-            if min(positive) > 0:
-                yield field, positive
+        if TWICE.get(field) in reports[0]["figures"] or not all(map(is_number, values)):
+            continue
+        if field in claimed or (field in TIMES | SIZES and min(values) > 0):
+            yield field, [float(each) for each in values]
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a figure is a number; what a side has packed is none."""
+    return isinstance(value, int | float)
 
 
 def failed_since(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

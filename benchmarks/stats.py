@@ -66,11 +66,6 @@ def growth(points: Iterable[tuple[float, float]]) -> Growth | None:
     return Growth(math.exp(line.intercept), line.slope)
 
 
-def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
-    """Divide every value of one sample by every value of another, for samples that are not paired."""
-    return [one / other for one in of for other in to]
-
-
 def share_above(values: Sequence[float], bound: float) -> float:
     """Return which part of the values is above a bound, from 0 to 1."""
     return sum(value > bound for value in values) / len(values)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.compare import NotARecordError, check_record, compare, doubts, verdict
+from benchmarks import catalogue
+from benchmarks.compare import (
+    TWICE,
+    NotARecordError,
+    check_record,
+    claims_of,
+    compare,
+    doubts,
+    verdict,
+)
+from benchmarks.report import RESULTS
 from tests.benchmarks.records import MACHINE, record, reports
 
 RATIOS = st.lists(st.floats(0.01, 100), min_size=1, max_size=30)
@@ -71,6 +84,50 @@ def test_what_is_no_record(found: Any) -> None:
     """A file of something else is refused with a reason."""
     with pytest.raises(NotARecordError, match=r"it"):
         check_record(found)
+
+
+KEPT = [path for path in sorted(RESULTS.glob("*.json")) if path.stem != "costs"]
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_every_figure_that_a_claim_names(path: Path) -> None:
+    """A result is no worse than itself, and each figure of ours that a claim names shows when it is."""
+    old = json.loads(path.read_text(encoding="utf-8"))
+    assert {each.verdict for each in compare(old, old, subjects=catalogue.KEPT)} <= {"same", "info"}
+    new = copy.deepcopy(old)
+    named: set[tuple[str, str]] = set()
+    sides = {key: side for subject in catalogue.KEPT for key, side in subject.run_sides.items()}
+    for key, rounds in new["samples"].items():
+        for long, claim in claims_of(key, catalogue.KEPT).items():
+            field = TWICE.get(long, long)
+            if field not in rounds[0]["figures"]:  # a run of another subject has that name too
+                continue
+            for report in rounds:
+                figures = report["figures"]
+                figures[field] = 50 * figures[field] + (claim.bound or 0) + 1
+            if sides[key] == "ours":
+                named.add((key, field))
+    found = compare(old, new, subjects=catalogue.KEPT)
+    assert named <= {(each.run, each.field) for each in found if each.verdict == "worse"}
+
+
+def test_what_was_nothing() -> None:
+    """What was nothing, or less, is worse if it is more than its claim allows; a count is written as one."""
+
+    def counted(count: int) -> dict[str, Any]:
+        return record({"cancel ours": reports(count, field="after")})
+
+    (found,) = compare(counted(0), counted(5), subjects=catalogue.KEPT)
+    assert (found.verdict, found.row[1:3]) == ("worse", ("0", "5"))
+    (found,) = compare(counted(5), counted(0), subjects=catalogue.KEPT)
+    assert found.verdict == "better"
+
+
+def test_what_has_two_names() -> None:
+    """A figure that has two names is compared once."""
+    both = [{"figures": {"system_p99": 1.0, "p99": 1.0}}]
+    (found,) = compare(record({"load ours": both}), record({"load ours": both}))
+    assert found.field == "p99"
 
 
 def test_doubts() -> None:

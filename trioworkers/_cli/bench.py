@@ -239,7 +239,7 @@ def _comparison(package: str) -> Callable[..., int]:
             tolerance: By which part a figure may rise: 0.1 is a tenth.
         """
         records = [_read(compare, path) for path in (before, after)]
-        found = compare.compare(*records, tolerance)
+        found = compare.compare(*records, tolerance, _module(package, "catalogue").KEPT)
         if not found:
             raise Refusal(NO_INPUT, f"{str(before)!r} and {str(after)!r} have no figure in common")
         for doubt in compare.doubts(*records):
