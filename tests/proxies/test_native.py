@@ -45,7 +45,7 @@ from trioworkers import (
 from trioworkers.proxies import WebSocketProxyClient
 from trioworkers.proxies._deliveries import SYSTEM_CAPACITY
 from trioworkers.proxies._memory import MemoryTransport
-from trioworkers.proxies._outbox import CAPACITY, SYSTEM_LIMIT
+from trioworkers.proxies._outbox import CAPACITY, SYSTEM_LIMIT, Packed
 from trioworkers.proxies._unread import EVENT_CAPACITY
 from trioworkers.wire import Limits
 from trioworkers.wire.chunks import Lane
@@ -487,6 +487,34 @@ async def test_what_is_too_big_for_the_peer(autojump_clock: Any) -> None:
             await near.ask("assistant", "echo", {"body": "x" * size})
         await near.send(Note(target="assistant"))
         await far.hear(Note)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_a_request_in_any_lane_waits_for_room(lane: Lane, autojump_clock: Any) -> None:
+    """S-PROXY-6: who gets a message goes by its type, and credit by the lane in which it came."""
+    worker = Stuck()
+    async with served(worker, credit=5 * CREDIT) as (side, far):
+        await far.announce()
+        native = far.native
+        assert native is not None
+        head: dict[str, Any] = {"source": "acme", "target": "assistant"}
+        for n in range(LANE + 1 + CREDIT // 2):
+            native.put(Note(n=n, **head))
+        await far.flush()
+        await settle()
+        assert side.proxy.link_statistics().inbox_depth == CREDIT // 2
+        for n in range(CREDIT // 2):
+            request = BusJobRequestMessage(job_id=f"job-{n}", job_name="echo", payload={}, **head)
+            body = native.serializer.serialize(request)
+            packed = Packed(None, body, "job" if lane is Lane.REPLY else None, False)
+            (native.lanes.put_urgent if lane is Lane.SYSTEM else native.lanes.put)(
+                packed, len(body), packed.job
+            )
+        await far.flush()
+        await settle()
+        worker.let_go.set()
+        answered = [(await far.hear(BusJobResponseMessage)).job_id for _ in range(CREDIT // 2)]
+        assert sorted(answered) == sorted(f"job-{n}" for n in range(CREDIT // 2))
 
 
 async def test_messages_bear_no_numbers(autojump_clock: Any) -> None:

@@ -396,8 +396,9 @@ def test_a_payload_that_contains_itself_is_refused(serializer) -> None:
     """S-PROXY-4: a circle, and nesting that no parser would survive, are errors at the sender."""
     circle: list[Any] = []
     circle.append(circle)
-    with pytest.raises(LocalWireError, match="contains itself, or nests too deeply"):
-        serializer.serialize(request(circle))
+    for _ in range(2):
+        with pytest.raises(LocalWireError, match="Circular reference"):
+            serializer.serialize(request([1, circle]))
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]

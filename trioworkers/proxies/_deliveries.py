@@ -215,7 +215,7 @@ class Deliveries:
         if not isinstance(message, _NOT_DELIVERED):
             return self._deliver(message, size, lane)
         if isinstance(message, BusJobRequestMessage):
-            return self._request(message, size, terms)
+            return self._request(message, size, lane, terms)
         if isinstance(message, BusJobCancelMessage):
             self.cancel(message.job_id, message.reason, self._owner.path)
         elif isinstance(message, _ENDS):
@@ -351,7 +351,7 @@ class Deliveries:
 
     # Jobs
 
-    def _request(self, message: BusJobRequestMessage, size: int, terms: Terms) -> bool:
+    def _request(self, message: BusJobRequestMessage, size: int, lane: Lane, terms: Terms) -> bool:
         if message.job_id in self.jobs:
             self._lose(message, "refused", f"a job {message.job_id!r} is open already")
             return False
@@ -382,7 +382,7 @@ class Deliveries:
         self.jobs[request.id] = request
         self.deadlines.add(request)
         if self.inbox or not self._offer(request):
-            return self._enqueue(request, size, Lane.DATA)
+            return self._enqueue(request, size, lane)
         return False
 
     def _offer(self, request: Request) -> bool:

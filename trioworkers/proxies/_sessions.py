@@ -5,7 +5,7 @@ A session is named by where both sides have met: of the two names in that, nobod
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import trio
 
@@ -38,6 +38,7 @@ class Returns:
         """Begin without one."""
         # What nobody has taken yet, and what says when it is over.
         self._next: tuple[Transport, trio.Event] | None = None
+        self._given_up = False
         self._changed = trio.Event()
 
     @property
@@ -68,6 +69,7 @@ class Returns:
 
     def give_up(self) -> None:
         """Let nobody wait any longer."""
+        self._given_up = True
         self._changed.set()
 
     async def take(self, until: float) -> tuple[Transport, trio.Event] | None:
@@ -82,23 +84,31 @@ class Returns:
             None if there is none, or nobody is to wait for it.
         """
         with trio.move_on_at(until) as waiting:
-            await self._changed.wait()
-        self._changed = trio.Event()
-        if waiting.cancelled_caught:
+            await trio.lowlevel.checkpoint()
+            # What was offered may have been withdrawn since.
+            while self._next is None and not self._given_up:
+                self._changed = trio.Event()
+                await self._changed.wait()
+        given_up, self._given_up = self._given_up, False
+        if waiting.cancelled_caught or given_up:
             return None
         found, self._next = self._next, None
         return found
 
 
+# What a session is found by: what that is, and the text.  A client must not be able to say, as its
+# name, what another one says as its meeting.
+_Key: TypeAlias = tuple[Literal["meeting", "name"], str]
+
 # Of each trio run its own: a proxy cannot take a connection of another loop.
-_kept: trio.lowlevel.RunVar[dict[str, Resumable]] = trio.lowlevel.RunVar("sessions")
+_kept: trio.lowlevel.RunVar[dict[_Key, Resumable]] = trio.lowlevel.RunVar("sessions")
 
 
-def _table() -> dict[str, Resumable]:
+def _table() -> dict[_Key, Resumable]:
     try:
         return _kept.get()
     except LookupError:
-        table: dict[str, Resumable] = {}
+        table: dict[_Key, Resumable] = {}
         _kept.set(table)
         return table
 
@@ -109,12 +119,12 @@ def keep(epoch: Epoch | None, proxy: Resumable) -> None:
     if epoch is None or epoch.meeting is None:
         return
     table = _table()
-    table[epoch.meeting] = proxy
+    table["meeting", epoch.meeting] = proxy
     # A client that has never heard our hello knows no meeting, but will not change its own name.
     one, _, other = epoch.meeting.partition(" ")
     peer = other if one.startswith(f"{epoch.name}.") else epoch.meeting.rpartition(" ")[0]
     if name := _lasting(peer):
-        table[name] = proxy
+        table["name", name] = proxy
 
 
 def forget(proxy: Resumable) -> None:
@@ -173,10 +183,15 @@ def _proxy_of(frame: bytes | str) -> Resumable | None:
     try:
         for kind, said in chunks.parse(frame):
             if kind is Kind.HELLO:
-                table = _table()
-                names = str(said.get("meeting")), _lasting(str(said.get("name")))
-                return next((table[name] for name in names if name in table), None)
+                return _proxy_named(said.get("meeting"), said.get("name"))
     except RemoteWireError:
         # It will be told so by the proxy that is made for it.
         pass
     return None
+
+
+def _proxy_named(meeting: Any, name: Any) -> Resumable | None:
+    table = _table()
+    if isinstance(meeting, str) and (proxy := table.get(("meeting", meeting))):
+        return proxy
+    return table.get(("name", _lasting(name))) if isinstance(name, str) else None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, TypeVarTuple
@@ -126,11 +127,22 @@ def encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
     if make is None:  # pragma: no cover - another Python
         return encode
     quote = json.encoder.encode_basestring_ascii
-    # In this order: markers, default, encoder, indent, separators, sort_keys, skipkeys, allow_nan.
-    iterate = make(None, default, quote, None, ":", ",", False, False, False)
+    # What is being written, so that a circle is found at once; in each thread for itself.
+    made = threading.local()
 
     def fast(value: Any) -> str:
-        return "".join(iterate(value, 0))
+        try:
+            iterate = made.iterate
+        except AttributeError:
+            # In this order: markers, default, encoder, indent, separators, sort_keys, skipkeys,
+            # allow_nan.
+            iterate = made.iterate = make({}, default, quote, None, ":", ",", False, False, False)
+        try:
+            return "".join(iterate(value, 0))
+        except BaseException:
+            # What was being written when it failed would be taken for a circle.
+            made.__dict__.clear()
+            raise
 
     return fast
 

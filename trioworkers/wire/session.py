@@ -598,7 +598,9 @@ def _read_cancels(said: dict[str, Any]) -> tuple[int, list[Cancelled]]:
     jobs: Any = said.get("jobs")
     try:
         if type(first) is int and isinstance(jobs, list):
-            return first, [Cancelled(*job) for job in cast("list[list[Any]]", jobs)]
+            given = cast("list[Any]", jobs)
+            if all(isinstance(job, list) for job in given):
+                return first, [Cancelled(*job) for job in given]
     except (TypeError, ValueError):
         pass
     raise RemoteWireError(f"cancels that cannot be read: {said!r:.200}")
