@@ -405,6 +405,7 @@ def enveloped(meta: dict[str, object]) -> bytes:
         ([cancels(2)], "cancel 2 after 0"),
         ([cancels("1")], "cancels that cannot be read"),
         ([cancels(1, ["job", 3, ""])], "cancels that cannot be read"),
+        ([cancels(1, "abc")], "cancels that cannot be read"),
         ([chunks.write_abandon(Lane.DATA, 2)], "message 2 of lane DATA after 0"),
         ([bytes(LIMITS.window + SLACK + 1)], "a frame of 131873 bytes"),
         (

@@ -62,7 +62,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import IntEnum, auto
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import attrs
 
@@ -593,14 +593,18 @@ def _read_place(said: Any) -> Place:
         raise RemoteWireError(f"no numbers of messages ({error!r:.200}): {said!r:.200}") from None
 
 
+def _are_rows(said: object) -> TypeGuard[list[list[Any]]]:
+    return isinstance(said, list) and all(
+        isinstance(each, list) for each in cast("list[object]", said)
+    )
+
+
 def _read_cancels(said: dict[str, Any]) -> tuple[int, list[Cancelled]]:
     first: Any = said.get("first")
     jobs: Any = said.get("jobs")
     try:
-        if type(first) is int and isinstance(jobs, list):
-            given = cast("list[Any]", jobs)
-            if all(isinstance(job, list) for job in given):
-                return first, [Cancelled(*job) for job in given]
+        if type(first) is int and _are_rows(jobs):
+            return first, [Cancelled(*job) for job in jobs]
     except (TypeError, ValueError):
         pass
     raise RemoteWireError(f"cancels that cannot be read: {said!r:.200}")
