@@ -11,6 +11,7 @@ from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind, Lane
 from trioworkers.wire.epoch import Cancelled
 from trioworkers.wire.flow import Arrived
+from trioworkers.wire.hello import LinkLimits
 
 
 @pytest.mark.parametrize("lane", list(Lane))
@@ -120,3 +121,18 @@ def test_small_messages_bring_credit() -> None:
         if other.session.has_more(other.lanes):
             other.say(one)
             one.hear()
+
+
+def test_no_more_is_kept_than_has_room() -> None:
+    """S-PROXY-8: at least once, what is not taken over there has to be kept, and that is bounded."""
+    one, other = pair(keeping=True, limits=LinkLimits(message_size=1000, window=800, messages=50))
+    left = 0
+    while one.send(other, Lane.DATA, bytes(100)):
+        left += 1
+        settle(one, other)
+    assert left == 8
+    assert other.take(Lane.DATA)
+    other.session.check(LIMITS.heartbeat)
+    settle(one, other)
+    assert not one.lanes
+    assert len(other.arrived[Lane.DATA]) == 9
