@@ -99,7 +99,9 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
     at_most = claim.kind in ("within", "below")
     # What the ratio is at least, or at most, where a side is only known to take longer than that.
     low, high = (ours_open, other_open) if at_most else (other_open, ours_open)
-    ratio = "-" if low and high else "> " * low + "< " * high + describe(claim, spread)
+    ratio = (
+        "-" if low and high else "> " * low + "< " * high + describe(claim, spread, len(compared))
+    )
     if claim.bound is None:
         verdict = "info"
     else:
@@ -148,13 +150,18 @@ def describe_bound(claim: Claim) -> str:
     return text if claim.aim is None else f"{text} (aim {claim.aim:g}x)"
 
 
-def describe(claim: Claim, spread: Spread) -> str:
+def describe(claim: Claim, spread: Spread, rounds: int) -> str:
     """Write a ratio and its spread."""
     if claim.kind == "below":
-        return f"[{claim.show(spread.low)} - {claim.show(spread.high)}]"
+        return between(claim.show(spread.low), claim.show(spread.high), rounds)
     unit = " %" if claim.kind == "share" else "x"
-    numbers = [significant(value) for value in (spread.median, spread.low, spread.high)]
-    return f"{numbers[0]}{unit} [{numbers[1]} - {numbers[2]}]"
+    middle, low, high = map(significant, (spread.median, spread.low, spread.high))
+    return f"{middle}{unit} {between(low, high, rounds)}"
+
+
+def between(low: str, high: str, rounds: int) -> str:
+    """Write a spread; one round has none."""
+    return f"[{low} - {high}]" if rounds > 1 else "[-]"
 
 
 def lines_of(claims: Iterable[Claim], samples: Samples, titles: Mapping[str, str]) -> list[Line]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,10 +18,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from trioworkers._cli.exits import CRASHED, NO_INPUT, WRONG_ARGUMENT, Refusal
+from trioworkers._cli.exits import CANCELLED, CRASHED, NO_INPUT, WRONG_ARGUMENT, Refusal
 from trioworkers._cli.output import complain, emit
 
 from .claims import Part, Samples, as_text, noise
+from .compare import NotARecordError, check_record
 from .harness import CHECKOUT, Group, Progress, machine, measure, on_stderr
 from .peers.environments import PeerRefusedError
 from .plots import NoPlotError, check_path, draw_subject
@@ -33,6 +35,9 @@ BUSY_LOAD = 0.7
 BUSY_SPIN = 1.7
 
 MOST_ROUNDS = 1_000
+
+EXTRA = ("hdrh", "matplotlib", "pyperf")
+NO_EXTRA = "bench needs an extra.  Install it: pip install 'trioworkers[bench]'"
 
 ENDED_EARLY = "ended early: these are the rounds that were complete; Ctrl-C again cancels"
 
@@ -84,6 +89,21 @@ class Options(Protocol):
 # Before anything is measured
 
 
+def check_extra() -> None:
+    """Refuse to measure without the extra, as some of it is needed at the end only.
+
+    Raises:
+        Refusal: something of it is not installed.
+    """
+    for name in EXTRA:
+        try:
+            found = importlib.util.find_spec(name)
+        except ImportError:
+            found = None
+        if found is None:
+            raise Refusal(WRONG_ARGUMENT, NO_EXTRA)
+
+
 def refuse_unfit(subject: Subject, options: Options) -> None:
     """Refuse what cannot be done.
 
@@ -97,10 +117,21 @@ def refuse_unfit(subject: Subject, options: Options) -> None:
         sentence = f"rounds is {options.rounds}: give a number from 1 to {MOST_ROUNDS:,}"
         raise Refusal(WRONG_ARGUMENT, sentence)
     if options.peers and not subject.needed_peers():
-        raise Refusal(WRONG_ARGUMENT, f"{name} has no peers: leave out --peers")
+        alone = subject.alone or f"{name} has no peers"
+        raise Refusal(WRONG_ARGUMENT, f"{alone}: leave out --peers")
     if options.only is not None and subject.take is not None:
         raise Refusal(WRONG_ARGUMENT, f"{name} is measured as a whole: leave out --only")
     chosen(subject, options)
+    refuse_unfit_files(subject, options)
+
+
+def refuse_unfit_files(subject: Subject, options: Options) -> None:
+    """Refuse files that cannot be written as they are named.
+
+    Raises:
+        Refusal: that is so; says what to do.
+    """
+    name = subject.name
     if options.plot is not None:
         if not subject.has_plot:
             raise Refusal(WRONG_ARGUMENT, f"{name} has no plot: leave out --plot")
@@ -113,6 +144,9 @@ def refuse_unfit(subject: Subject, options: Options) -> None:
             WRONG_ARGUMENT,
             f"--json: {str(options.json)!r} cannot be a file: give one in a folder that exists",
         )
+    if options.json and options.plot and options.json.resolve() == options.plot.resolve():
+        sentence = f"--json and --plot are both {str(options.json)!r}: give two files"
+        raise Refusal(WRONG_ARGUMENT, sentence)
 
 
 def chosen(subject: Subject, options: Options) -> list[Group]:
@@ -125,7 +159,10 @@ def chosen(subject: Subject, options: Options) -> list[Group]:
     shorter = {} if options.full else {group.name: group for group in subject.shorter}
     if options.only is None:
         return list((shorter or known).values())
-    named = [name.strip() for name in options.only.split(",")]
+    named = [name.strip() for name in options.only.split(",") if name.strip()]
+    if not named:
+        sentence = f"--only names no part: give some of {','.join(known)}"
+        raise Refusal(WRONG_ARGUMENT, sentence)
     if unknown := [name for name in named if name not in known]:
         sentence = (
             f"{subject.name} has no part {', '.join(map(repr, unknown))}: "
@@ -271,10 +308,17 @@ def heading(record: Mapping[str, Any]) -> list[str]:
         f"noise: a fixed loop took {in_ms(spread.median)}, {in_ms(spread.low)} at best, "
         f"{slowest:.2g} times the median at worst",
     ]
-    if record["load"] > BUSY_LOAD * (described["cores"] or 1) or slowest > BUSY_SPIN:
-        lines.append(
-            f"the machine was busy (load {record['load']} before): do not trust what is under 1 ms"
-        )
+    signs = [
+        f"a load of {record['load']} before"
+        if record["load"] > BUSY_LOAD * (described["cores"] or 1)
+        else "",
+        f"a fixed loop that took {slowest:.2g} times as long, meanwhile"
+        if slowest > BUSY_SPIN
+        else "",
+    ]
+    if any(signs):
+        told = " and ".join(filter(None, signs))
+        lines.append(f"the machine was busy ({told}): do not trust what is under 1 ms")
     return lines
 
 
@@ -290,26 +334,61 @@ def parts_of(subject: Subject, record: Mapping[str, Any]) -> list[Part]:
     return [part for part in parts if part]
 
 
-# Keeping
+# Keeping, and reading again
 
 
-def keep(subject: Subject, record: Mapping[str, Any], options: Options) -> list[Path]:
-    """Write the files that were asked for; return the pictures.
+def read_record(path: Path) -> Mapping[str, Any]:
+    """Return the record in a file.
 
     Raises:
-        Refusal: one cannot be written, or nothing was measured that can be drawn.
+        Refusal: there is none.
     """
+    try:
+        return check_record(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise Refusal(NO_INPUT, f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Refusal(NO_INPUT, f"{str(path)!r} is no JSON: {error}") from error
+    except NotARecordError as error:
+        raise Refusal(NO_INPUT, f"{str(path)!r} was not written by bench: {error}") from error
+
+
+def keep(subject: Subject, record: Mapping[str, Any], options: Options) -> None:
+    """Write the files that were asked for, and say which pictures there are.
+
+    Raises:
+        Refusal: one cannot be written, or nothing was measured that can be drawn; the other is
+            written all the same.
+    """
+    refusals: list[Refusal] = []
+    for write in (keep_record, keep_pictures):
+        try:
+            write(subject, record, options)
+        except Refusal as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise Refusal(refusals[0].code, "; ".join(map(str, refusals)))
+
+
+def keep_record(_subject: Subject, record: Mapping[str, Any], options: Options) -> None:
+    """Write the record, if that was asked for."""
     if options.json is not None:
         with writing(options.json):
             text = json.dumps(record, indent=1) + "\n"
             options.json.write_text(text, encoding="utf-8")
+
+
+def keep_pictures(subject: Subject, record: Mapping[str, Any], options: Options) -> None:
+    """Draw, if that was asked for."""
     if options.plot is None:
-        return []
+        return
     try:
         with writing(options.plot):
-            return draw_subject(subject, record, options.plot)
+            drawn = draw_subject(subject, record, options.plot)
     except NoPlotError as error:
         raise Refusal(CRASHED, f"--plot: {error}") from error
+    for path in drawn:
+        emit(f"drawn: {path}\n")
 
 
 @contextmanager
@@ -375,15 +454,18 @@ def run_subject(subject: Subject, doc: str | None, arguments: Sequence[str] | No
     """
     given = parser(subject, doc).parse_args(arguments, Given())
     try:
+        check_extra()
         refuse_unfit(subject, given)
         record = measured_or_read(subject, given)
         # First: it took long, and the files may go wrong.
         emit("\n\n".join(map(as_text, parts_of(subject, record))) + "\n")
-        for path in keep(subject, record, given):
-            emit(f"drawn: {path}\n")
+        keep(subject, record, given)
     except Refusal as refusal:
         complain(str(refusal))
         return refusal.code
+    except KeyboardInterrupt:
+        complain("cancelled")
+        return CANCELLED
     return int(any(line.verdict == "FAIL" for line in subject.lines(record["samples"])))
 
 
@@ -397,9 +479,12 @@ def measured_or_read(subject: Subject, given: Given) -> Mapping[str, Any]:
         if given.peers:
             ensure_peers(subject, yes=given.yes)
         return measured_subject(subject, given)
-    try:
-        record: Mapping[str, Any] = json.loads(given.show.read_bytes())
-    except OSError as error:
-        sentence = f"cannot read {str(given.show)!r}: {error.strerror}"
-        raise Refusal(NO_INPUT, sentence) from error
+    record = read_record(given.show)
+    # Records of former times do not tell their subject.
+    named = record.get("subject") == subject.name or set(record["samples"]) <= set(
+        subject.run_sides
+    )
+    if not named or not set(subject.facts) <= set(record):
+        sentence = f"{str(given.show)!r} has no measurement of {subject.name}"
+        raise Refusal(NO_INPUT, sentence)
     return record

@@ -47,6 +47,12 @@ TOLERANCE = 0.1
 CERTAIN = 0.9
 """How many of the ratios must be on one side."""
 
+NEEDED = ("started", "seconds", "load", "quick", "commit", "versions")
+"""What a record has, beside its machine and its samples."""
+
+DESCRIBED = ("cpu", "cores", "system", "python", "implementation")
+"""What it says of its machine."""
+
 HEAD = ("what", "before", "after", "", "after / before [quartiles]")
 
 
@@ -93,9 +99,18 @@ def check_record(record: object) -> Mapping[str, Any]:
     if not isinstance(samples, dict) or not isinstance(record.get("machine"), dict):
         message = "it has no 'machine' and 'samples'"
         raise NotARecordError(message)
+    if missing := [name for name in NEEDED if name not in record]:
+        message = f"it has no {missing[0]!r}"
+        raise NotARecordError(message)
+    if missing := [name for name in DESCRIBED if name not in record["machine"]]:
+        message = f"its machine has no {missing[0]!r}"
+        raise NotARecordError(message)
     for key, reports in samples.items():
         if not isinstance(reports, list) or not all(isinstance(each, dict) for each in reports):
             message = f"its sample {key!r} is no list of reports"
+            raise NotARecordError(message)
+        if not all(isinstance(each.get("figures", {}), dict) for each in reports):
+            message = f"its sample {key!r} has figures that are none"
             raise NotARecordError(message)
     return record
 

@@ -84,6 +84,7 @@ def subject(settings: PrioritySettings | None = None, scenario: str | None = Non
         facts={"settings": attrs.asdict(wanted), "scenario": scenario},
         show=shown,
         draw=draw_all,
+        alone="" if scenario is None else "a scenario is measured on trioworkers alone",
     )
 
 

@@ -188,7 +188,8 @@ SUBJECT = Subject(
             "round trip of a small job",
             rows=(
                 ("bare trio-websocket", "ask small bare"),
-                ("trioworkers", "ask small ours"),
+                ("trioworkers", "ask small native"),
+                ("trioworkers, in Pipecat's format", "ask small ours"),
                 ("Pipecat, not compressed", "ask small plain"),
                 ("Pipecat", "ask small pipecat"),
             ),

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from .claims import Claim, Line, Part, Samples, lines_of, table_of
+from .claims import Claim, Line, Part, Samples, between, lines_of, table_of
 from .harness import PACKAGE, Group, Progress, Run, Side
 from .peers.environments import PIPECAT, PYKKA, Peer
 from .stats import Spread, growth, in_size, in_time, significant
@@ -128,6 +128,7 @@ class Subject:
         facts: what the record tells besides, for example how much load there was.
         show: shows the record in another way than by the table of its claims.
         draw: draws it in another way than by the first plot that was measured.
+        alone: why there are no peers, if that is not so by itself.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Subject:
     facts: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     show: Show | None = None
     draw: Draw | None = None
+    alone: str = ""
 
     @property
     def has_plot(self) -> bool:
@@ -248,7 +250,7 @@ def slope_lines(curve: Curve, samples: Samples, titles: Mapping[str, str]) -> li
                 other="-" if ours else f"{titles[side]} {span}",
                 needed="",
                 verdict="info",
-                ratio=f"n^{numbers[0]} [{numbers[1]} - {numbers[2]}]",
+                ratio=f"n^{numbers[0]} {between(*numbers[1:], len(exponents))}",
             )
         )
     return lines

@@ -78,7 +78,18 @@ def test_what_is_no_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [None, [], {}, {"samples": {}}, {"samples": {"a": 1}, "machine": {}}]
+    "found",
+    [
+        None,
+        [],
+        {},
+        {"samples": {}},
+        {"samples": {"a": 1}, "machine": {}},
+        {"samples": {}, "machine": MACHINE},
+        record({"a": 1}),  # type: ignore[dict-item]
+        record({"a": [{"figures": 1}]}),
+        record({}, machine={}),
+    ],
 )
 def test_what_is_no_record(found: Any) -> None:
     """A file of something else is refused with a reason."""

@@ -624,6 +624,12 @@ def test_a_scenario_takes_the_place_of_all_parts(scenarios: str) -> None:
         bench.bench(["priority", "--scenario", f"{scenarios}:good", "--only", "flood"])
 
 
+def test_a_scenario_has_no_peers(scenarios: str) -> None:
+    """Peers cannot run a scenario, which is written for us, and the sentence says so."""
+    with pytest.raises(Refusal, match="a scenario is measured on trioworkers alone: leave out"):
+        bench.bench(["priority", "--scenario", f"{scenarios}:good", "--peers"])
+
+
 def test_the_command_has_every_knob(capsys: pytest.CaptureFixture[str]) -> None:
     """Each setting is an option, with its sentence and its default."""
     assert bench.bench(["priority", "--help"]) == 0
@@ -659,11 +665,14 @@ FEW = ("--only", "load", "--rounds", "1", "--backlog", "10", "--probes", "10", "
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that cannot be written is named, and what was measured is shown all the same."""
+@pytest.mark.usefixtures("fonts")
+def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that cannot be written is named; what was measured is shown and drawn all the same."""
     with pytest.raises(Refusal, match="cannot write '/dev/full': No space left"):
-        bench.bench(["priority", *FEW, "--link", "proxy", "--json", "/dev/full"])
+        plot = ["--plot", str(tmp_path / "p.svg")]
+        bench.bench(["priority", *FEW, "--link", "proxy", "--json", "/dev/full", *plot])
     assert "beyond a proxy" in capsys.readouterr().out
+    assert (tmp_path / "p.svg").exists()
 
 
 @pytest.mark.usefixtures("fonts")

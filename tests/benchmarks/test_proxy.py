@@ -8,6 +8,7 @@ from benchmarks import proxy
 from benchmarks.harness import run_once
 from benchmarks.limits_proxy import LENGTH, unpacked
 from benchmarks.side import percentiles
+from benchmarks.subjects import Dots
 
 RUNS = {run.key: run for group in proxy.GROUPS for run in group.runs}
 
@@ -30,6 +31,15 @@ def test_every_run_of_ours_says_its_dialect() -> None:
     native = {key for key, dialect in linked.items() if dialect == "native"}
     assert native == {key for key in linked if key.endswith(" native")}
     assert set(linked.values()) == {"native", "pipecat"}
+
+
+def test_the_picture_names_the_dialects() -> None:
+    """The default dialect is in the picture, and Pipecat's format is called so."""
+    (plot,) = proxy.SUBJECT.plots
+    assert isinstance(plot, Dots)
+    dialects = {label: RUNS[key].parameters.get("dialect") for label, key in plot.rows}
+    assert dialects["trioworkers"] == "native"
+    assert dialects["trioworkers, in Pipecat's format"] == "pipecat"
 
 
 def test_what_the_native_dialect_must_do() -> None:

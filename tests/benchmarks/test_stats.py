@@ -14,7 +14,6 @@ from benchmarks.stats import (
     growth,
     in_size,
     in_time,
-    ratios,
     share_above,
     significant,
 )
@@ -64,15 +63,6 @@ def test_no_growth(points: list[tuple[float, float]]) -> None:
 def test_a_cost_by_its_growth() -> None:
     """A fit tells the cost at any size."""
     assert Growth(2.0, 2.0).at(3) == 18.0
-
-
-@given(SAMPLES, SAMPLES)
-def test_ratios(one: list[float], other: list[float]) -> None:
-    """Every value is divided by every other, and the other way round gives the inverse."""
-    found = ratios(one, other)
-    assert len(found) == len(one) * len(other)
-    inverse = ratios(other, one)
-    assert sorted(found) == pytest.approx(sorted(1 / each for each in inverse), rel=1e-6)
 
 
 @given(SAMPLES, COSTS)

@@ -13,6 +13,7 @@ from benchmarks import command, core, overtaking, sessions
 from benchmarks.catalogue import QUESTIONS, SUBJECTS
 from benchmarks.claims import Samples
 from benchmarks.harness import Run
+from benchmarks.report import RESULTS
 from benchmarks.subjects import Curve, Dots, Subject, at_sizes, exponents_of
 from tests.benchmarks.records import MACHINE, record, reports
 from trioworkers._cli.exits import Refusal
@@ -107,6 +108,11 @@ def test_what_is_shorter_is_part_of_the_whole(name: str) -> None:
         (("--json", "nowhere/a.json"), "'nowhere/a.json' cannot be a file"),
         (("--plot", "a.pdf"), "a plot is a .svg or a .png"),
         (("--show", "nothing.json"), "cannot read 'nothing.json': No such file"),
+        (("--show", __file__), "is no JSON"),
+        (("--show", str(RESULTS / "costs.json")), "was not written by bench"),
+        (("--show", str(RESULTS / "sessions.json")), "has no measurement of ask"),
+        (("--only", ","), "--only names no part: give some of ask,jobs"),
+        (("--json", "a.png", "--plot", "./a.png"), "--json and --plot are both 'a.png'"),
     ],
 )
 def test_the_command_line_of_a_module_refuses(
@@ -115,6 +121,37 @@ def test_the_command_line_of_a_module_refuses(
     """`python -m benchmarks.NAME` checks what it is told as `trioworkers bench NAME` does."""
     assert command.run_subject(SUBJECTS["ask"], None, arguments) in {64, 66}
     assert sentence in capsys.readouterr().err
+
+
+def test_without_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A module of measurements says which extra is missing, as the command does."""
+    monkeypatch.setattr(command, "EXTRA", ("no_such_module",))
+    assert command.run_subject(SUBJECTS["ask"], None, []) == 64
+    assert "pip install 'trioworkers[bench]'" in capsys.readouterr().err
+
+
+def test_a_module_that_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C before anything is complete ends a module of measurements with 130, in a sentence."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "take", interrupt)
+    assert command.run_subject(SUBJECTS["ask"], None, []) == 130
+    assert capsys.readouterr().err == "trioworkers: cancelled\n"
+
+
+def test_why_a_machine_was_busy() -> None:
+    """The line says what it is concluded from: the load before, or the fixed loop meanwhile."""
+    slow = {"a": [{"figures": {}, "spin": [0.005, 0.005, 0.02]}]}
+    by_loop = command.heading(record(slow))[-1]
+    assert by_loop.startswith("the machine was busy (a fixed loop that took 4 times as long")
+    by_load = command.heading(record({"a": reports(1.0)}, load=9.0))[-1]
+    assert by_load.startswith("the machine was busy (a load of 9.0 before)")
 
 
 def test_a_busy_machine_is_busy_on_every_core() -> None:

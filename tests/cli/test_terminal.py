@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from tests.benchmarks.records import record, reports
 from tests.cli.program import LIMIT, PROGRAM
 from trioworkers._cli.demo.counting import Findings
 from trioworkers._cli.demo.files import Kind
@@ -77,6 +79,22 @@ def test_a_measurement_in_a_terminal(command: tuple[str, ...], part: str, title:
     lines = show(150, "bench", *command, "--quick", "--rounds", "1")
     assert any(f"{part}, round 1 of 1: ours" in line and "━━━━" in line for line in lines)
     assert any(title in line and "round" not in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 150])
+def test_no_figure_is_cut(tmp_path: Path, width: int) -> None:
+    """Whatever the width of the terminal, each figure of a table is there as a whole."""
+    files = [tmp_path / "before.json", tmp_path / "after.json"]
+    names = [f"a run with a rather long name, {number}" for number in range(3)]
+    for file in files:
+        samples = {name: reports(0.012345, 0.023456) for name in names}
+        file.write_text(json.dumps(record(samples)))
+    text = "".join(show(width, "bench", "compare", *map(str, files)))
+    assert "…" not in text
+    for name in names:
+        assert name in text
+    assert text.count("17.9 ms") == 6
+    assert text.count("1x [") == 3
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

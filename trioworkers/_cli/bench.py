@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -31,12 +30,11 @@ __all__ = ["bench"]
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative=(), show_default=False)]
 
-_NO_EXTRA = "bench needs an extra.  Install it: pip install 'trioworkers[bench]'"
-_EXTRA = ("hdrh", "matplotlib", "pyperf")
 _INSTALLED = "trioworkers._benchmarks"
 _IN_A_CHECKOUT = "benchmarks"
 _SCENARIO = "A scenario of your own, as module:scenario, instead of the built-in parts."
 _KNOBS = Parameter(name="*", group="Knobs of the load")
+_UNBOUNDED = 100_000
 _COLOURS = {"PASS": "green", "better": "green", "FAIL": "red", "worse": "red"}
 
 
@@ -164,8 +162,8 @@ def _priority(package: str, name: str) -> Callable[..., int]:
 
 
 def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
-    _check_extra()
     command = _module(package, "command")
+    command.check_extra()
     subject = make()
     command.refuse_unfit(subject, options)
     if options.peers:
@@ -174,19 +172,8 @@ def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
         record = command.measured_subject(subject, options, progress)
     # First: it took long, and the files may go wrong.
     _show(package, command.parts_of(subject, record))
-    for path in command.keep(subject, record, options):
-        emit(f"drawn: {path}\n")
+    command.keep(subject, record, options)
     return CRASHED if command.failed(record) else ENDED
-
-
-def _check_extra() -> None:
-    for name in _EXTRA:
-        try:
-            found = importlib.util.find_spec(name)
-        except ImportError:
-            found = None
-        if found is None:
-            raise Refusal(WRONG_ARGUMENT, _NO_EXTRA)
 
 
 @contextmanager
@@ -238,7 +225,8 @@ def _comparison(package: str) -> Callable[..., int]:
             after: The file of the newer one.
             tolerance: By which part a figure may rise: 0.1 is a tenth.
         """
-        records = [_read(compare, path) for path in (before, after)]
+        read = _module(package, "command").read_record
+        records = [read(path) for path in (before, after)]
         found = compare.compare(*records, tolerance, _module(package, "catalogue").KEPT)
         if not found:
             raise Refusal(NO_INPUT, f"{str(before)!r} and {str(after)!r} have no figure in common")
@@ -250,18 +238,6 @@ def _comparison(package: str) -> Callable[..., int]:
         return CRASHED if worse or compare.failed_since(*records) else ENDED
 
     return command
-
-
-def _read(compare: ModuleType, path: Path) -> Mapping[str, Any]:
-    try:
-        record: Mapping[str, Any] = compare.check_record(json.loads(path.read_bytes()))
-    except OSError as error:
-        raise Refusal(NO_INPUT, f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise Refusal(NO_INPUT, f"{str(path)!r} is no JSON: {error}") from error
-    except compare.NotARecordError as error:
-        raise Refusal(NO_INPUT, f"{str(path)!r} was not written by bench: {error}") from error
-    return record
 
 
 # Showing
@@ -280,22 +256,17 @@ def _show(package: str, parts: Sequence[Any]) -> None:
         if isinstance(part, str):
             console.print(Text(part, style="dim"))
         else:
-            _show_table(console, part)
+            _show_table(console, part, _module(package, "claims").as_text(part))
 
 
-def _show_table(console: Console, shown: Any) -> None:
-    """Write a table to a terminal; its verdict has a colour."""
+def _show_table(console: Console, shown: Any, text: str) -> None:
+    """Write a table to a terminal; its verdict has a colour.
+
+    Where it does not fit, its text is written: a figure that is cut would be another figure.
+    """
     head, rows = shown.head, shown.rows
     verdict: int | None = shown.verdict
-    widths = (max(map(len, cells)) for cells in zip(head, *rows, strict=True))
-    wraps = sum(widths) + 2 * len(head) > console.width
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        header_style="bold",
-        leading=int(wraps),
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for title in head:
         table.add_column(Text(title))  # it has brackets, which are no markup
     for row in rows:
@@ -303,4 +274,8 @@ def _show_table(console: Console, shown: Any) -> None:
         if verdict is not None:
             cells[verdict].stylize(_COLOURS.get(row[verdict], "dim"))
         table.add_row(*cells)
-    console.print(table)
+    unbounded = console.options.update(width=_UNBOUNDED)
+    if console.measure(table, options=unbounded).maximum > console.width:
+        console.print(Text(text), soft_wrap=True)
+    else:
+        console.print(table)
