@@ -189,7 +189,7 @@ SUBJECT = Subject(
             rows=(
                 ("bare trio-websocket", "ask small bare"),
                 ("trioworkers", "ask small native"),
-                ("trioworkers, in Pipecat's format", "ask small ours"),
+                ("trioworkers,\nin Pipecat's format", "ask small ours"),
                 ("Pipecat, not compressed", "ask small plain"),
                 ("Pipecat", "ask small pipecat"),
             ),

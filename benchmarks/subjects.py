@@ -242,7 +242,9 @@ def slope_lines(curve: Curve, samples: Samples, titles: Mapping[str, str]) -> li
         span = f"{write(statistics.median(cheap))} to {write(statistics.median(dear))}"
         ours = side == "ours"
         spread = Spread.of(exponents)
-        numbers = [significant(round(each, 3) + 0.0) for each in attrs.astuple(spread)]
+        middle, lowest, highest = (
+            significant(round(each, 3) + 0.0) for each in (spread.median, spread.low, spread.high)
+        )
         lines.append(
             Line(
                 title=f"{curve.cost}, {first:,} to {last:,} {curve.size}",
@@ -250,7 +252,7 @@ def slope_lines(curve: Curve, samples: Samples, titles: Mapping[str, str]) -> li
                 other="-" if ours else f"{titles[side]} {span}",
                 needed="",
                 verdict="info",
-                ratio=f"n^{numbers[0]} {between(*numbers[1:], len(exponents))}",
+                ratio=f"n^{middle} {between(lowest, highest, len(exponents))}",
             )
         )
     return lines

@@ -139,6 +139,12 @@ async def nobody(bench: PriorityScenario) -> None:
     await bench.flood("target", Data)
 
 
+async def fewer_than_none(bench: PriorityScenario) -> None:
+    """Flood with less than nobody."""
+    await bench.runner.add_workers(Target("target"))
+    await bench.flood("target", Data, producers=-3)
+
+
 async def misspelt(bench: PriorityScenario) -> None:
     """Probe a worker by a wrong name."""
     await bench.runner.add_workers(Target("target"))
@@ -174,6 +180,7 @@ async def deaf(bench: PriorityScenario) -> None:
     [
         (silent, "the scenario sent no system message"),
         (nobody, "no worker 'target' to flood or probe: .* there are: none"),
+        (fewer_than_none, "flood of 'target' was given -3 producers: give 0 or more"),
         (misspelt, "no worker 'traget' to flood or probe: .* there are: 'target'"),
         (elsewhere, "a message for 'other' was made where 'target' is flooded"),
         (no_message, "must be a message, not 5"),

@@ -39,7 +39,7 @@ def test_the_picture_names_the_dialects() -> None:
     assert isinstance(plot, Dots)
     dialects = {label: RUNS[key].parameters.get("dialect") for label, key in plot.rows}
     assert dialects["trioworkers"] == "native"
-    assert dialects["trioworkers, in Pipecat's format"] == "pipecat"
+    assert dialects["trioworkers,\nin Pipecat's format"] == "pipecat"
 
 
 def test_what_the_native_dialect_must_do() -> None:

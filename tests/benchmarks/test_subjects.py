@@ -147,7 +147,7 @@ def test_a_module_that_is_interrupted(
 
 def test_why_a_machine_was_busy() -> None:
     """The line says what it is concluded from: the load before, or the fixed loop meanwhile."""
-    slow = {"a": [{"figures": {}, "spin": [0.005, 0.005, 0.02]}]}
+    slow: Samples = {"a": [{"figures": {}, "spin": [0.005, 0.005, 0.02]}]}
     by_loop = command.heading(record(slow))[-1]
     assert by_loop.startswith("the machine was busy (a fixed loop that took 4 times as long")
     by_load = command.heading(record({"a": reports(1.0)}, load=9.0))[-1]

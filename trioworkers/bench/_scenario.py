@@ -80,11 +80,16 @@ class PriorityScenario:
             target: the worker's name.
             make_data: makes a message, called for each send; a message class will do.  Its
                 `target` may be left out.
-            producers: how many tasks send.
+            producers: how many tasks send; 0 is no flood.
 
         Raises:
-            ScenarioError: there is no such worker, or what was made is not for it.
+            ScenarioError: there is no such worker, what was made is not for it, or `producers` is
+                less than 0.
         """
+        if producers < 0:
+            raise ScenarioError(
+                f"the flood of {target!r} was given {producers} producers: give 0 or more"
+            )
         self._watch(target)
         self._made(make_data, target)  # what is wrong with it is the caller's to hear
         for number in range(producers):
