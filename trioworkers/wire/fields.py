@@ -101,20 +101,21 @@ def make_writer(
     check: Callable[[Field, Any], None],
     head: Sequence[str | int] = (),
     tail: str = "",
-) -> Callable[[Any, int | None, int], str]:
+) -> Callable[[Any, Callable[[Any], str], int | None, int], str]:
     """Make the function that writes the fields of an object as JSON.
+
+    It gets the object, what writes a value, and two numbers.
 
     Args:
         fields: those of its class.
-        write: writes a value.
+        write: writes a value that is the same for all objects.
         check: raises what the function is to raise for a value that may not stand in a field.
         head: what stands before the fields.  In the place of 0 and 1, the function writes the two
-            numbers that it gets beside the object.
+            numbers that it gets.
         tail: what stands behind them.
     """
-    code = _Code("def made(value, number0, number1):")
+    code = _Code("def made(value, write, number0, number1):")
     quote = code.name(json.encoder.encode_basestring_ascii)
-    any_value = code.name(write)
     for number, field in enumerate(fields):
         kinds = (field.rule.sure or frozenset()) - {type(None)}
         key = f",{json.dumps(field.key)}:"
@@ -126,10 +127,10 @@ def make_writer(
         code.add(2, f"text{number} = {nothing!r}")
         if field.rule.sure is not None:
             code.add(1, f"elif not ({code.sure('each', field)}):")
-            code.add(2, look, f"text{number} = {key!r} + {any_value}(each)")
+            code.add(2, look, f"text{number} = {key!r} + write(each)")
         code.add(1, "else:")
         is_text = bool(kinds) and all(issubclass(kind, str) for kind in kinds)
-        to_text = quote if is_text else "str" if kinds == frozenset({int}) else any_value
+        to_text = quote if is_text else "str" if kinds == frozenset({int}) else "write"
         code.add(2, f"text{number} = {key!r} + {to_text}(each)")
     names = [f"number{each}" if isinstance(each, int) else code.name(each) for each in head]
     texts = "".join(f"{{text{number}}}" for number in range(len(fields)))
@@ -137,7 +138,7 @@ def make_writer(
         texts = f"{{{code.name(_without_comma)}(f'{texts}')}}"
     begin = "".join(f"{{{name}}}" for name in names)
     code.add(1, f'return f"{begin}{texts}{{{code.name(tail)}}}"')
-    made: Callable[[Any, int | None, int], str] = code.make()
+    made: Callable[[Any, Callable[[Any], str], int | None, int], str] = code.make()
     return made
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, TypeVarTuple
@@ -119,7 +118,7 @@ def encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
     """Return a function that writes a value as JSON, and asks `default` what to write for others.
 
     `JSONEncoder` makes anew for each value what does the work, which takes longer than to write a
-    small one.
+    small one.  It knows what is being written, and so it is for one thread.
     """
     settings: Any = {"separators": (",", ":"), "allow_nan": False, "default": default}
     encode = json.JSONEncoder(**settings).encode
@@ -127,21 +126,21 @@ def encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
     if make is None:  # pragma: no cover - another Python
         return encode
     quote = json.encoder.encode_basestring_ascii
-    # What is being written, so that a circle is found at once; in each thread for itself.
-    made = threading.local()
+
+    def renewed() -> Any:
+        # In this order: markers, default, encoder, indent, separators, sort_keys, skipkeys,
+        # allow_nan.
+        return make({}, default, quote, None, ":", ",", False, False, False)
+
+    iterate = renewed()
 
     def fast(value: Any) -> str:
-        try:
-            iterate = made.iterate
-        except AttributeError:
-            # In this order: markers, default, encoder, indent, separators, sort_keys, skipkeys,
-            # allow_nan.
-            iterate = made.iterate = make({}, default, quote, None, ":", ",", False, False, False)
+        nonlocal iterate
         try:
             return "".join(iterate(value, 0))
         except BaseException:
             # What was being written when it failed would be taken for a circle.
-            made.__dict__.clear()
+            iterate = renewed()
             raise
 
     return fast

@@ -32,7 +32,7 @@ import functools
 import itertools
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import attrs
 
@@ -63,6 +63,9 @@ _NAMES = (
 
 # Pipecat needs a bool here, and True is its default.
 _NONE_MEANS = {bus.BusTTSSpeakMessage: {"append_to_context": True}}
+
+
+_Writer: TypeAlias = Callable[[Any, Callable[[Any], str], int | None, int], str]
 
 
 class _Format:
@@ -111,9 +114,8 @@ class _Format:
         # By tag, those that have come.
         self._shapes: dict[str, Shape] = {}
         # By class, those that write numbers and those that do not.
-        self._numbering: dict[type, Callable[[Any, int | None, int], str]] = {}
-        self._writers: dict[type, Callable[[Any, int | None, int], str]] = {}
-        self._write = encoder(self._tagged)
+        self._numbering: dict[type, _Writer] = {}
+        self._writers: dict[type, _Writer] = {}
 
     def _add(self, cls: type[BusMessage], words: Vocabulary) -> None:
         self.table.add_message(cls, wire_tag(cls), ignored=words.ignored)
@@ -127,11 +129,18 @@ class _Format:
 
     # Sending.
 
-    def encode(self, message: BusMessage, message_id: int | None = None, number: int = 0) -> bytes:
+    def encode(
+        self,
+        message: BusMessage,
+        write_value: Callable[[Any], str],
+        message_id: int | None = None,
+        number: int = 0,
+    ) -> bytes:
         """Write one message.
 
         Args:
             message: what to write.
+            write_value: made by `encoder`.
             message_id: its number among all; None to write no numbers.
             number: its number among those of its class.
         """
@@ -140,7 +149,7 @@ class _Format:
         writer = writers.get(cls)
         if writer is None:
             writer = writers[cls] = self._writer(self._shape_of(cls), numbered=numbered)
-        text = write(self.limits, writer, message, message_id, number)
+        text = write(self.limits, writer, message, write_value, message_id, number)
         if text.find(_KEY, len(_FIRST)) >= 0:
             _refuse_look_alikes(message)
         return text
@@ -165,12 +174,15 @@ class _Format:
             "messages=(...) of the serializer"
         )
 
-    def _writer(
-        self, shape: Shape, *, numbered: bool
-    ) -> Callable[[BusMessage, int | None, int], str]:
+    def encoder(self) -> Callable[[Any], str]:
+        """Return what writes a value: each serializer needs one of its own."""
+        return encoder(self._tagged)
+
+    def _writer(self, shape: Shape, *, numbered: bool) -> _Writer:
         """Return the function that writes messages of one class, perhaps with two numbers."""
-        name = self._write(shape.tag.rpartition(".")[2])
-        head: list[str | int] = [f'{_START}:{self._write(shape.tag)},"{_DATA}":{{']
+        write = self.encoder()
+        name = write(shape.tag.rpartition(".")[2])
+        head: list[str | int] = [f'{_START}:{write(shape.tag)},"{_DATA}":{{']
         # A field of the same name stands in the place of what is added.
         if numbered and "id" in shape.ignored:
             head += ['"id":', 0]
@@ -178,8 +190,8 @@ class _Format:
             head += [f'{"," if len(head) > 1 else ""}"name":{name[:-1]}#', 1, '"']
         for key, value in self.added:
             if key in shape.ignored:
-                head += [f'{"," if len(head) > 1 else ""}"{key}":{self._write(value)}']
-        return make_writer(shape.fields, self._write, shape.check, head, "}}")
+                head += [f'{"," if len(head) > 1 else ""}"{key}":{write(value)}']
+        return make_writer(shape.fields, write, shape.check, head, "}}")
 
     def _tagged(self, value: Any) -> Any:
         """Write what JSON has no word for."""
@@ -350,6 +362,7 @@ class JSONMessageSerializer(MessageSerializer):
         self._format = _format(
             self._messages, self._frames, limits, _NAMED[self._names], self._if_possible
         )
+        self._write = self._format.encoder()
         self._ids = itertools.count()
         self._numbers: dict[type, int] = {}
 
@@ -413,9 +426,9 @@ class JSONMessageSerializer(MessageSerializer):
                 cross.
         """
         if not self._numbered:
-            return self._format.encode(message)
+            return self._format.encode(message, self._write)
         number = self._numbers.get(type(message), 0)
-        data = self._format.encode(message, next(self._ids), number)
+        data = self._format.encode(message, self._write, next(self._ids), number)
         self._numbers[type(message)] = number + 1
         return data
 
@@ -427,7 +440,7 @@ class JSONMessageSerializer(MessageSerializer):
             message_id: the number of the message among all.
             number: its number among those of its class.
         """
-        return self._format.encode(message, message_id, number)
+        return self._format.encode(message, self._write, message_id, number)
 
     def deserialize(self, data: bytes) -> BusMessage:
         """Return the message that a JSON text says.
