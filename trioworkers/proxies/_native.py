@@ -29,6 +29,9 @@ __all__ = ["SUBPROTOCOL", "NativeDialect", "is_hello"]
 SUBPROTOCOL = "trioworkers.v1"
 """What a client offers that speaks it."""
 
+MANY = 32
+"""How many messages of one frame are handled before the next frame is looked at."""
+
 WHY = 200
 """How many characters of a reason, and of a path, cross with a cancel."""
 
@@ -183,11 +186,13 @@ class NativeDialect(Dialect):
         if isinstance(frame, str):
             raise RemoteWireError(f"a text message in the native dialect: {frame[:40]!r}")
         session, now = self._session, self._now()
-        urgent = self._take(session.receive(frame, now), now)
+        events = session.receive(frame, now)
+        # Many are handled before more come: what a mailbox has no room for has to wait here.
+        gives_way = self._take(events, now) or len(events) >= MANY
         # Otherwise what is in the lanes may leave no more than before.
         if not session.calm and self.has_more:
             self._portal.outbox.wake()
-        return urgent
+        return gives_way
 
     def _take(self, events: list[Any], now: float) -> bool:
         """Take what has happened; tell whether it should have taken effect before the next."""

@@ -76,8 +76,8 @@ from .lanes import Lanes
 
 __all__ = ["TRANSITIONS", "Broken", "Closed", "Event", "Hold", "Opened", "Session", "Speaker"]
 
-MESSAGES = 1024
-"""How many messages and units leave with one frame."""
+MESSAGES = 64
+"""How many messages and units leave with one frame: as many as a worker handles in one go."""
 
 CHUNKS = 2048
 """How many chunks one frame has at most."""
