@@ -79,12 +79,11 @@ class Inbox:
             self.size -= size
             # Only a wait needs a scope, which takes longer than all the rest.
             if self._offer(item):
-                self._tell(lane)
                 handed += 1
             else:
                 await self._wait_for_room(item)
-                self._tell(lane)
                 handed = 0
+            self._tell(lane)
             if handed >= SENDS_PER_PASS:
                 await trio.lowlevel.checkpoint()
                 handed = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, TypeGuard
 
 import trio
 
@@ -36,7 +36,7 @@ WHY = 200
 """How many characters of a reason, and of a path, cross with a cancel."""
 
 
-def is_hello(frame: bytes | str) -> bool:
+def is_hello(frame: bytes | str) -> TypeGuard[bytes]:
     """Tell whether a frame begins as the first one of this dialect does, and no JSON text."""
     return isinstance(frame, bytes) and frame[:1] == bytes((Kind.HELLO,))
 
@@ -110,9 +110,8 @@ class NativeDialect(Dialect):
             LinkClosed: the connection is over.
         """
         await room.transport.send(self.leave())
-        frame = await room.receive()
-        while isinstance(frame, str) or not is_hello(frame):
-            frame = await room.receive()
+        while not is_hello(frame := await room.receive()):
+            pass
         now = self._now()
         events: list[Any] = self._session.receive(frame, now)
         opened, *others = events

@@ -178,7 +178,7 @@ async def continue_session(websocket: Any) -> Any:
 
 def _proxy_of(frame: bytes | str) -> Resumable | None:
     """Return the proxy whose session a hello wants to go on with, if there is one."""
-    if not is_hello(frame) or isinstance(frame, str):
+    if not is_hello(frame):
         return None
     try:
         for kind, said in chunks.parse(frame):

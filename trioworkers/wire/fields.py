@@ -99,8 +99,8 @@ def make_writer(
     fields: Sequence[Field],
     write: Callable[[Any], str],
     check: Callable[[Field, Any], None],
-    head: Sequence[str | int] = (),
-    tail: str = "",
+    head: Sequence[str | int],
+    tail: str,
 ) -> Callable[[Any, Callable[[Any], str], int | None, int], str]:
     """Make the function that writes the fields of an object as JSON.
 
@@ -134,16 +134,12 @@ def make_writer(
         code.add(2, f"text{number} = {key!r} + {to_text}(each)")
     names = [f"number{each}" if isinstance(each, int) else code.name(each) for each in head]
     texts = "".join(f"{{text{number}}}" for number in range(len(fields)))
-    if head and str(head[-1]).endswith("{"):
-        texts = f"{{{code.name(_without_comma)}(f'{texts}')}}"
+    if str(head[-1]).endswith("{"):
+        texts = f"{{f'{texts}'[1:]}}"  # without the comma
     begin = "".join(f"{{{name}}}" for name in names)
     code.add(1, f'return f"{begin}{texts}{{{code.name(tail)}}}"')
     made: Callable[[Any, Callable[[Any], str], int | None, int], str] = code.make()
     return made
-
-
-def _without_comma(text: str) -> str:
-    return text[1:]
 
 
 def make_reader(

@@ -124,10 +124,7 @@ class Incoming:
         ):
             return False
         self._bytes = arrived
-        # As `had.arrive`.
-        had.arrived = number
-        had.sizes.append(size)
-        had.held += size
+        had.arrive(size)
         return True
 
     def hear_messages(self, messages: Messages, events: list[Any]) -> None:
@@ -432,25 +429,6 @@ class Outgoing:
 
     def _send_small(self, frame: Frame, lanes: Lanes[Any], end: int) -> bool:
         """Send consecutive small messages; False if there is none."""
-        if self._keeping or self._sent.again:
-            return self._send_kept(frame, lanes, end)
-        # As `_send_kept`, for messages that come in thousands: nothing is asked twice.
-        lane, sent = self._lane, self._sent
-        most = min(frame.messages, self._credit.messages + 1 - sent.next)
-        bodies: list[bytes] = []
-        first, room = sent.next, end - self._bytes
-        while len(bodies) < most and (parcel := lanes.head(lane)) is not None:
-            body = parcel.frame
-            small = len(body) <= self._small and parcel.deadline == inf and parcel.trace is None
-            if not small or len(body) > room:
-                break
-            room -= len(body)
-            bodies.append(body)
-            lanes.take_from(lane)
-            sent.next += 1
-        return self._join(frame, first, bodies)
-
-    def _send_kept(self, frame: Frame, lanes: Lanes[Any], end: int) -> bool:
         bodies: list[bytes] = []
         first, room = self._sent.next, end - self._bytes
         while len(bodies) < frame.messages and (parcel := self._next(lanes)) is not None:
@@ -459,15 +437,11 @@ class Outgoing:
             room -= len(parcel.frame)
             bodies.append(parcel.frame)
             self._took(parcel, lanes)
-        return self._join(frame, first, bodies)
-
-    def _join(self, frame: Frame, first: int, bodies: list[bytes]) -> bool:
-        """Let small messages join a frame; tell whether there are any."""
         if not bodies:
             return False
         frame.said.append(chunks.write_messages(self._lane, first, bodies))
         frame.messages -= len(bodies)
-        self._bytes += sum(map(len, bodies))
+        self._bytes = end - room
         return True
 
     def _begin_other(self, frame: Frame, lanes: Lanes[Any]) -> bool:

@@ -1,16 +1,15 @@
 """JSON text to plain values and back, within limits that hold before anything is built.
 
 The text is made and read by the standard library's `json`, whatever else is installed.  It was
-measured against orjson and msgspec by `benchmarks/wire_codec.py`:
+compared with orjson and msgspec:
 
-- Both write the same message seven to fifty times as fast, but neither writes the bytes that `json`
+- Both write the same message several times as fast, but neither writes the bytes that `json`
   writes, and that Pipecat therefore writes: they do not escape what is not ASCII, and print floats
   in another way.  Both make `null` of NaN without a word; orjson refuses large integers; and both
   write enums, and msgspec also bytes and attrs objects, in ways of their own, without asking the
   hook that would tag them.
-- Both read it twice to four times as fast.  That would save at most a fifth of what a message costs
-  from end to end, and whether a text is a message would depend on what is installed: orjson makes
-  floats of large integers.
+- Both read it faster, too.  But whether a text is a message would depend on what is installed:
+  orjson makes floats of large integers.
 """
 
 from __future__ import annotations

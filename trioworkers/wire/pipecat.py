@@ -230,7 +230,7 @@ class _Format:
                 return self._other(tag, data)
             shape = self._shapes[tag] = self.table.shape(cls)
         # A typed value cannot hide: its key is written as it is, or with an escape.
-        if (b"\\" in text and has_escapes(text)) or _has_typed_values(text):
+        if has_escapes(text) or _has_typed_values(text):
             data = {key: self._revive(each) for key, each in data.items()}
         message: BusMessage = shape.build(data)
         return message

@@ -102,9 +102,6 @@ class Speaker(IntEnum):
     GONE = auto()
 
 
-# These change what is to leave only if they ask for credit.
-_IN_LANES = (Kind.MESSAGES, Kind.ENVELOPE, Kind.UNIT)
-
 _TALK = [kind for kind in Kind if kind not in (Kind.HELLO, Kind.GOODBYE)]
 
 # What a side may say, and what becomes of it by that.
@@ -274,6 +271,7 @@ class Session:
         return self._receive_chunks(frame)
 
     def _receive_chunks(self, frame: bytes) -> list[Event]:
+        self._stir()
         events: list[Event] = []
         broken: list[Event] = []
         try:
@@ -288,8 +286,6 @@ class Session:
                 if following is None:
                     raise RemoteWireError(f"{kind.name} from a side that is {self.theirs.name}")
                 self.theirs = following
-                if kind not in _IN_LANES:
-                    self._stir()
                 if kind is not Kind.HELLO:
                     self._epoch.answered = True
                 _RECEIVERS[kind](self, content, events)
@@ -343,16 +339,10 @@ class Session:
             self._unconfirmed_since = self._heard
 
     def _hear_messages(self, messages: Messages, events: list[Event]) -> None:
-        lane = self._in[messages.lane]
-        lane.hear_messages(messages, events)
-        if lane.may_be_due:
-            self._stir()
+        self._in[messages.lane].hear_messages(messages, events)
 
     def _hear_unit(self, unit: Unit, events: list[Event]) -> None:
-        lane = self._in[unit.lane]
-        lane.hear_unit(unit, events)
-        if lane.may_be_due:
-            self._stir()
+        self._in[unit.lane].hear_unit(unit, events)
 
     def _hear_abandon(self, unit: Unit, events: list[Event]) -> None:
         del events
