@@ -93,9 +93,6 @@ class NativeDialect(Dialect):
         # As `trio.current_time`, which looks this up each time.
         self._now = trio.lowlevel.current_clock().current_time
         self._session = Session(epoch, limits, self._now())
-        self.message_size: int = limits.message_size
-        """How big a message the peer takes, in bytes."""
-
         self._lanes: Any = _Leaving(portal, epoch)
 
     # Opening
@@ -117,12 +114,16 @@ class NativeDialect(Dialect):
         opened, *others = events
         if not isinstance(opened, Opened):
             raise RemoteWireError(f"no link in the native dialect: {opened.reason}")
-        self.message_size = self._session.takes.message_size
         # Who has heard our hello may say more in the frame of its own.
         self._take(others, now)
         return opened
 
     # As what the portal asks of a peer with credit
+
+    @property
+    def message_size(self) -> int:
+        """How big a message the peer takes, in bytes."""
+        return self._session.takes.message_size
 
     @property
     def repeated(self) -> int:

@@ -482,8 +482,7 @@ class Portal:
         elif type(message) in REPLIES:
             return self.replies.receive(message, size, lane)
         else:
-            if message.target != decision.receiver:
-                message = retargeted(message, decision.receiver)
+            message = retargeted(message, decision.receiver)
             return self.deliveries.receive(message, size, lane, terms)
         return False
 

@@ -77,12 +77,14 @@ class _Current(MessageSerializer):
     ) -> None:
         self._make = make
         self._find = find
-        self.begin(native=False)
+        self._native = False
+        self._renew(None)
 
     def begin(self, *, native: bool) -> None:
         """Begin a session: in the native dialect nobody looks at the numbers of messages."""
-        self._native = native
-        self._renew(None)
+        if native is not self._native:
+            self._native = native
+            self._renew(self._handled)
 
     def _renew(self, handled: HandlerTable | None) -> None:
         self._handled = handled
