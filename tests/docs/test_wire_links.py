@@ -95,6 +95,8 @@ class Raw:
     def __init__(self, end: Any) -> None:
         self.end = end
         self.numbers = dict.fromkeys(Lane, 0)
+        # What else was in the frame that was received last.
+        self.rest: list[tuple[Kind, Any]] = []
 
     async def say(self, *frames: bytes | str) -> None:
         """Send frames."""
@@ -109,9 +111,11 @@ class Raw:
     async def chunk(self, kind: Kind) -> Any:
         """Receive frames until there is a chunk of that kind; return what is in it."""
         while True:
-            for found, content in chunks.parse(await self.end.receive()):
+            while self.rest:
+                found, content = self.rest.pop(0)
                 if found is kind:
                     return content
+            self.rest = list(chunks.parse(await self.end.receive()))
 
     async def answer(self) -> tuple[str, Any]:
         """Receive replies until there is the end of a job; return its status and response."""

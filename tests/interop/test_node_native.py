@@ -18,6 +18,7 @@ from trioworkers import (
     Job,
     JobFailedError,
     JSONMessageSerializer,
+    PendingJob,
     StopReason,
     Worker,
     WorkerRegistryEntry,
@@ -52,6 +53,13 @@ class Cut:
 
     reason: str | None
     by: StopReason | None
+
+
+def is_held(pending: PendingJob) -> bool:
+    """Tell whether the far side was told to hold the events of a job."""
+    # It has none before its request is taken.
+    left = pending._request.job
+    return left is not None and left.unread is not None and left.unread.held
 
 
 class Assistant(Worker):
@@ -128,7 +136,7 @@ class Assistant(Worker):
         """Read nothing of a long stream until the client is told to hold it, and then all."""
         async with self.job("acme", "many", {"n": MANY}) as pending:
             with trio.fail_after(PATIENCE):
-                while not (left := pending._request.job).unread or not left.unread.held:  # noqa: ASYNC110
+                while not is_held(pending):  # noqa: ASYNC110
                     await trio.sleep(0.01)
                 # It answers in the midst of that.
                 with pytest.raises(JobFailedError):

@@ -329,6 +329,8 @@ async def test_deactivating_waits_until_the_link_is_closed(autojump_clock: Any) 
     order: list[str] = []
     async with connecting(Probe("acme")) as (side, network), trio.open_nursery() as nursery:
         far = await network.far()
+        # Something that came through: until then it may not be connected.
+        await far.next()
 
         @side.proxy.event_handler("on_disconnected")
         async def linger(proxy: Worker, websocket: Any) -> None:
