@@ -28,18 +28,22 @@ class Spread:
 
 @attrs.frozen
 class Growth:
-    """How a cost grows with a size: `cost = factor * size ** exponent`, fitted to what was measured.
+    """How a cost grows with a size, fitted to what was measured.
+
+    A straight line through the logarithms, told by the point in the midst of what was measured: a
+    factor for a size of 1 can be out of all bounds if the sizes are far from 1.
 
     An exponent of 0 says that the size does not matter, 1 that twice the size costs twice as much,
     2 that it costs four times as much.
     """
 
-    factor: float
+    size: float
+    cost: float
     exponent: float
 
     def at(self, size: float) -> float:
         """Return the cost at a size."""
-        return float(self.factor * size**self.exponent)
+        return float(self.cost * (size / self.size) ** self.exponent)
 
 
 def growth(points: Iterable[tuple[float, float]]) -> Growth | None:
@@ -62,8 +66,8 @@ def growth(points: Iterable[tuple[float, float]]) -> Growth | None:
     ys = [math.log(cost) for _, cost in measured]
     if len(set(xs)) < 2:
         return None
-    line = statistics.linear_regression(xs, ys)
-    return Growth(math.exp(line.intercept), line.slope)
+    middle = math.exp(statistics.fmean(xs)), math.exp(statistics.fmean(ys))
+    return Growth(*middle, statistics.linear_regression(xs, ys).slope)
 
 
 def share_above(values: Sequence[float], bound: float) -> float:

@@ -60,9 +60,16 @@ def test_no_growth(points: list[tuple[float, float]]) -> None:
     assert growth(points) is None
 
 
+def test_a_steep_growth_far_from_one() -> None:
+    """A cost that triples from 100 to 101 is fitted, though that gives nothing for a size of 1."""
+    fit = growth([(100, 1.0), (101, 3.0)])
+    assert fit is not None
+    assert fit.at(101) == pytest.approx(3.0)
+
+
 def test_a_cost_by_its_growth() -> None:
     """A fit tells the cost at any size."""
-    assert Growth(2.0, 2.0).at(3) == 18.0
+    assert Growth(2.0, 8.0, 2.0).at(3) == 18.0
 
 
 @given(SAMPLES, COSTS)
