@@ -25,7 +25,7 @@ from .claims import Part, Samples, as_text, noise
 from .compare import NotARecordError, check_record
 from .harness import CHECKOUT, Group, Progress, machine, measure, on_stderr
 from .peers.environments import PeerRefusedError
-from .plots import NoPlotError, check_path, draw_subject
+from .plots import SUFFIXES, NoPlotError, check_path, draw_subject
 from .stats import in_ms
 from .subjects import Subject
 
@@ -35,6 +35,9 @@ BUSY_LOAD = 0.7
 BUSY_SPIN = 1.7
 
 MOST_ROUNDS = 1_000
+
+CODE = ("trioworkers", "benchmarks", "pyproject.toml", ":(exclude)benchmarks/results")
+"""What figures depend on, in git's words: not the figures of before."""
 
 EXTRA = ("hdrh", "matplotlib", "pyperf")
 NO_EXTRA = "bench needs an extra.  Install it: pip install 'trioworkers[bench]'"
@@ -144,8 +147,9 @@ def refuse_unfit_files(subject: Subject, options: Options) -> None:
             WRONG_ARGUMENT,
             f"--json: {str(options.json)!r} cannot be a file: give one in a folder that exists",
         )
-    if options.json and options.plot and options.json.resolve() == options.plot.resolve():
-        sentence = f"--json and --plot are both {str(options.json)!r}: give two files"
+    # A plot of several pictures names some of them itself: this keeps them all apart.
+    if options.json is not None and options.json.suffix.lower() in SUFFIXES:
+        sentence = f"--json: {str(options.json)!r} is the name of a picture: give a .json"
         raise Refusal(WRONG_ARGUMENT, sentence)
 
 
@@ -265,17 +269,24 @@ def failed(record: Mapping[str, Any]) -> bool:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, marked if the package differs from it; or the version."""
+    """Return the commit that is checked out, marked if the code differs from it; or the version."""
     if CHECKOUT is None:
         return metadata.version("trioworkers")
-    describe = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(
-            describe, capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=60
-        )
+        named = git("describe", "--always")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     except OSError:  # there is no git
         return "unknown"
-    return done.stdout.strip() or "unknown"
+    return (named and named + ("-dirty" if changed else "")) or "unknown"
+
+
+def git(*arguments: str) -> str:
+    """Return what git says of the checkout."""
+    command = ["git", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=60
+    )
+    return done.stdout.strip()
 
 
 def versions(samples: Samples) -> dict[str, str]:

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from .claims import Claim, noise
+from .claims import Claim, between, noise
 from .stats import in_ms, in_size, in_time, share_above, significant
 from .subjects import Subject
 
@@ -70,6 +70,7 @@ class Difference:
     after: float
     ratio: float
     quartiles: tuple[float, float]
+    pairs: int
     verdict: Verdict
     show: Show
 
@@ -82,7 +83,7 @@ class Difference:
             self.show(self.before),
             self.show(self.after),
             self.verdict,
-            f"{significant(self.ratio)}x [{low} - {high}]",
+            f"{significant(self.ratio)}x {between(low, high, self.pairs)}",
         )
 
 
@@ -182,6 +183,7 @@ def difference(
         statistics.median(after),
         ratio,
         (low, high),
+        len(every),
         "info" if tolerance is None else verdict(every, tolerance),
         in_size if field in SIZES else in_time if field in TIMES or claim is None else claim.show,
     )

@@ -58,12 +58,20 @@ def test_verdicts(before: list[float], after: list[float], expected: str) -> Non
     assert [each.verdict for each in compare(old, new, 0.1)] == [expected]
 
 
+def test_one_round_has_no_spread() -> None:
+    """The range of one pair of rounds is no range."""
+    (one,) = compare(record({"send": reports(10)}), record({"send": reports(90)}))
+    (many,) = compare(record({"send": reports(10, 10)}), record({"send": reports(90, 90)}))
+    assert one.row[-1] == "9x [-]"
+    assert many.row[-1] == "9x [9 - 9]"
+
+
 def test_peers_get_no_verdict() -> None:
     """What others cost is shown, and decides nothing."""
     old, new = record({"peer": reports(1)}, sides={"peer": "pipecat"}), record({"peer": reports(9)})
     (found,) = compare(old, new)
     assert found.verdict == "info"
-    assert found.row[-1] == "9x [9 - 9]"
+    assert found.row[-1] == "9x [-]"
 
 
 def test_what_is_no_cost() -> None:

@@ -112,7 +112,10 @@ def test_what_is_shorter_is_part_of_the_whole(name: str) -> None:
         (("--show", str(RESULTS / "costs.json")), "was not written by bench"),
         (("--show", str(RESULTS / "sessions.json")), "has no measurement of ask"),
         (("--only", ","), "--only names no part: give some of ask,jobs"),
-        (("--json", "a.png", "--plot", "./a.png"), "--json and --plot are both 'a.png'"),
+        (
+            ("--json", "p-timeline.svg", "--plot", "p.svg"),
+            "--json: 'p-timeline.svg' is the name of a picture",
+        ),
     ],
 )
 def test_the_command_line_of_a_module_refuses(
