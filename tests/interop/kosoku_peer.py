@@ -1,8 +1,8 @@
 """Autobahn's cases by kosoku: against a server, or as a server against a client.
 
 Runs in an environment that has kosoku 0.1.0.  Reads one JSON line, {"url": ..., "exclude": [...]}
-to test a server, or {"exclude": [...]} to be one, which is answered with {"port": ...}.  Writes
-{"results": [[case, behavior, behavior_close], ...]} at the end.
+to test a server, or {"exclude": [...]} to be one, which is answered with {"port": ...}; "cases" says
+which, if not all.  Writes {"results": [[case, behavior, behavior_close], ...]} at the end.
 """
 
 # pyright: reportMissingImports=false
@@ -24,13 +24,12 @@ LIFE = 120
 
 async def main(order: dict[str, Any]) -> None:
     """Run the cases and tell their results."""
+    cases, exclude = order.get("cases"), order["exclude"]
     try:
         if "url" in order:
-            results = await run_fuzzingclient(order["url"], None, order["exclude"], concurrency=2)
+            results = await run_fuzzingclient(order["url"], cases, exclude, concurrency=2)
         else:
-            async with run_fuzzingserver(
-                None, order["exclude"], host="127.0.0.1", port=0
-            ) as server:
+            async with run_fuzzingserver(cases, exclude, host="127.0.0.1", port=0) as server:
                 print(json.dumps({"port": server.port}), flush=True)
                 results = await server.get_result()
     except FailureError as failure:

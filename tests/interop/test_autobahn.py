@@ -10,6 +10,7 @@ takes minutes for these cases, so it is spared them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -98,13 +99,35 @@ async def build(websocket: IncomingConnection) -> list[Worker]:
     return [server_proxy(websocket, TextFrame)]
 
 
-async def results_of(url: str, *exclude: str) -> list[list[str]]:
-    """Run the cases against a server."""
-    async with peer_process(*COMMAND) as process:
-        await process.tell(url=url, exclude=list(exclude))
-        results: list[list[str]] = (await process.line())["results"]
-        assert await process.finish() == 0
+Results = list[list[str]]
+
+
+async def results_of(run: Callable[[Sequence[str] | None], Awaitable[Results]]) -> Results:
+    """Run the cases, and those that have failed a second time.
+
+    Most have one second for everything, which a busy machine may spend on something else.
+
+    Args:
+        run: gets the names of cases, or None for all.
+    """
+    results = await run(None)
+    if failed := [case for case, behavior, _ in results if behavior == "FAILED"]:
+        second = {row[0]: row for row in await run(failed)}
+        results = [second.get(row[0], row) for row in results]
     return results
+
+
+async def results_of_server(url: str, *exclude: str) -> Results:
+    """Run the cases against a server."""
+
+    async def run(cases: Sequence[str] | None) -> Results:
+        async with peer_process(*COMMAND) as process:
+            await process.tell(url=url, cases=cases, exclude=exclude)
+            results: Results = (await process.line())["results"]
+            assert await process.finish() == 0
+        return results
+
+    return await results_of(run)
 
 
 def check(results: list[list[str]], carrier: str = "") -> None:
@@ -127,7 +150,7 @@ async def test_the_server_of_serve_proxies(carrier: str, caplog: pytest.LogCaptu
     """S-PROXY-1: a connection of `serve_proxies` obeys RFC 6455, in all cases."""
     with trio.fail_after(90):
         async with serving(build, max_message_size=LARGE, transport=carrier) as url:
-            results = await results_of(url, *SLOW)
+            results = await results_of_server(url, *SLOW)
     check(results, carrier)
     assert "crashed" not in caplog.text
     compressed = [row for row in results if row[0].startswith(("12.", "13."))]
@@ -141,7 +164,7 @@ async def test_hypercorn(make_app: Any) -> None:
         settings = {"websocket_max_message_size": LARGE}
         async with links.hypercorn(make_app(Echo()), **settings) as listener:
             url = f"ws://127.0.0.1:{listener.port}/ws"
-            check(await results_of(url, *SLOW, *COMPRESSION))
+            check(await results_of_server(url, *SLOW, *COMPRESSION))
 
 
 async def visit(url: str, carrier: str) -> list[str]:
@@ -173,14 +196,19 @@ async def visit(url: str, carrier: str) -> list[str]:
 @CARRIERS
 async def test_our_client(carrier: str) -> None:
     """S-PROXY-1: a connection that a client proxy opens obeys RFC 6455, in all cases."""
-    with trio.fail_after(90):
+
+    async def run(cases: Sequence[str] | None) -> Results:
         async with peer_process(*COMMAND) as process:
-            await process.tell(exclude=[*SLOW, *COMPRESSION])
+            await process.tell(cases=cases, exclude=[*SLOW, *COMPRESSION])
             address = f"ws://127.0.0.1:{(await process.line())['port']}"
             (count,) = await visit(f"{address}/getCaseCount", carrier)
             for case in range(1, int(count) + 1):
                 await visit(f"{address}/runCase?case={case}&agent=trioworkers", carrier)
             await visit(f"{address}/updateReports?agent=trioworkers", carrier)
-            results = (await process.line())["results"]
+            results: Results = (await process.line())["results"]
             assert await process.finish() == 0
+        return results
+
+    with trio.fail_after(90):
+        results = await results_of(run)
     check(results, carrier)

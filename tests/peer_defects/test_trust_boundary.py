@@ -401,6 +401,8 @@ def kept(pattern: str) -> set[str]:
     gc.collect()
     holders: list[Any] = gc.get_objects()
     found: set[str] = set()
+    # What many hold is looked at once.
+    seen: dict[int, Any] = {}
     while holders:
         holder = holders.pop()
         # The collector does not look at the keys of a dict that are strings.
@@ -408,7 +410,8 @@ def kept(pattern: str) -> set[str]:
         for each in (*gc.get_referents(holder), *keys):
             if isinstance(each, str) and re.fullmatch(pattern, each):
                 found.add(each)
-            elif type(each) in {dict, tuple} and not gc.is_tracked(each):
+            elif type(each) in {dict, tuple} and not gc.is_tracked(each) and id(each) not in seen:
+                seen[id(each)] = each
                 holders.append(each)
     return found
 
