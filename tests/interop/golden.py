@@ -113,7 +113,7 @@ def turned(text: str) -> str:
 
 async def next_of(peer: Peer) -> str:
     """Return the next message, which must not be long in coming."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         return await peer.receive()
 
 

@@ -106,7 +106,7 @@ class Attacker:
 
     async def hear(self, *kinds: str) -> dict[str, Any]:
         """Read until a message of one of these types; return its fields."""
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while True:
                 code, payload = await self.frame()
                 if code not in (TEXT, BINARY):
@@ -127,7 +127,7 @@ class Attacker:
     async def until_closed(self) -> int:
         """Read until the end, and agree to it; return the close code, 1006 if there was none."""
         closed = 1006
-        with trio.fail_after(5), contextlib.suppress(EOFError, trio.BrokenResourceError):
+        with trio.fail_after(30), contextlib.suppress(EOFError, trio.BrokenResourceError):
             while True:
                 code, payload = await self.frame()
                 if code == CLOSE:
@@ -220,7 +220,7 @@ class Scene:
         first.untouched("acme")
         assert first.victim._messages == []
         assert first.said() == ""
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await self.good.ask("assistant", "echo", {"n": 2}) == {"n": 2}
             async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
                 assert (await knock(stream))[0] == 101

@@ -151,7 +151,7 @@ async def test_hypercorn_ends_although_a_peer_has_stopped_reading(
     make_app: Callable[[Meeting], Any], ending: str
 ) -> None:
     """S-PROXY-11: with the guarded listener, cancelling and shutting down Hypercorn both end it."""
-    await stalled_hypercorn(make_app, ending, user_timeout=0.3, within=5)
+    await stalled_hypercorn(make_app, ending, user_timeout=0.3, within=30)
 
 
 async def test_without_a_guard_it_does_not() -> None:

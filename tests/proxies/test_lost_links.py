@@ -183,7 +183,7 @@ SERVERS = pytest.mark.parametrize("server", links.SERVERS.values(), ids=list(lin
 @pytest.mark.parametrize("code", CODES)
 async def test_the_server_closes(code: int) -> None:
     """S-PROXY-3, S-PROXY-9: a client whose server closes, whatever the code, knows all that."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with at_the_client() as scene:
             await check_loss(scene, lambda: scene.far.end.close(code, "bye"), f"{code} bye")
 
@@ -192,7 +192,7 @@ async def test_the_server_closes(code: int) -> None:
 @pytest.mark.parametrize("code", CODES)
 async def test_the_client_closes(server: Server, code: int) -> None:
     """S-PROXY-3, S-PROXY-9: the same for a server proxy on any kind of connection."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with at_a_server(server) as scene:
             await check_loss(scene, lambda: scene.far.end.close(code, "bye"))
 
@@ -216,7 +216,7 @@ async def freeze(scene: Scene) -> None:
 @pytest.mark.parametrize("lose", [drop, reset, freeze])
 async def test_the_server_goes_without_a_word(lose: Callable[[Scene], Awaitable[None]]) -> None:
     """S-PROXY-3, S-PROXY-5: dropped, reset, or silent for two intervals: the link is lost, 1006."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with at_the_client(heartbeat=0.1 if lose is freeze else 20.0) as scene:
             await check_loss(scene, lambda: lose(scene), "1006")
             scene.relay.allow_all()
@@ -230,7 +230,7 @@ async def test_the_client_goes_without_a_word(
     """S-PROXY-3, S-PROXY-5: the same for a server proxy; silence under ASGI is for the server."""
     if lose is freeze and server in (links.fastapi, links.quart):
         pytest.skip("under ASGI finding silent peers is the server's business")
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with at_a_server(server, heartbeat=0.1 if lose is freeze else 20.0) as scene:
             await check_loss(scene, lambda: lose(scene))
             scene.relay.allow_all()
@@ -241,7 +241,7 @@ async def test_a_client_comes_back(lose: Any) -> None:
     """S-PROXY-9: whatever the way, the link is made again; an ask that waited then is answered."""
     reconnect = Backoff(initial=0.01, maximum=0.01, jitter=0.0)
     meeting = Meeting()
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with links.ours(meeting) as port, relay(port) as between:
             proxy = TcpClient(between.port, reconnect=reconnect)
             acme = Local("acme")
@@ -283,7 +283,7 @@ async def line(child: trio.Process) -> str:
     """Read what the other process says next."""
     assert child.stdout is not None
     text = b""
-    with trio.fail_after(15):
+    with trio.fail_after(30):
         while not text.endswith(b"\n"):
             text += await child.stdout.receive_some()
     return text.decode().strip()
@@ -292,7 +292,7 @@ async def line(child: trio.Process) -> str:
 async def check_process(side: Side, child: trio.Process, remote: str, how: signal.Signals) -> None:
     """Stop or kill the peer's process while jobs are open in both directions."""
     local: Local = side.worker("acme" if remote == "assistant" else "assistant")
-    with trio.fail_after(15):
+    with trio.fail_after(30):
         await side.runner.registry.wait_ready(remote)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(local.keep_asking, remote, "hang")
@@ -306,7 +306,7 @@ async def check_process(side: Side, child: trio.Process, remote: str, how: signa
         said = await line(child)
         await child.wait()
         assert (said, child.returncode) == ("lost", 0)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await child.wait()
 
 
@@ -368,4 +368,4 @@ async def test_hypercorn_ends_although_a_sessions_peer_has_stopped_reading(
     def make(talker: Meeting) -> Any:
         return make_app(Flooding(talker))
 
-    await stalled_hypercorn(make, ending, user_timeout=0.3, within=8)
+    await stalled_hypercorn(make, ending, user_timeout=0.3, within=30)

@@ -25,7 +25,7 @@ async def test_a_client_of_small_messages() -> None:
         proxy = TcpClient(port, serializer=small)
         async with open_runner(acme, proxy) as runner:
             side = await sessions.side()
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 await runner.registry.wait_ready("assistant")
                 await side.runner.registry.wait_ready("acme")
                 for n in range(200):

@@ -89,7 +89,7 @@ async def test_a_session_ends_with_its_link() -> None:
     async with serving(build_late) as listener:
         async with connected(listener):
             assert not stopped.is_set()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await stopped.wait()
 
 
@@ -97,7 +97,7 @@ async def test_a_crash_ends_one_session_only(caplog: Log) -> None:
     """S-PROXY-1: a worker that fails ends its session; it is logged with the peer; others go on."""
     async with serving() as listener:
         async with connected(listener) as one, connected(listener) as two:
-            with trio.fail_after(5), pytest.raises((WorkerGoneError, JobRemoteError)):
+            with trio.fail_after(30), pytest.raises((WorkerGoneError, JobRemoteError)):
                 await one.ask("assistant", "echo", {"crash": True})
             assert await two.ask("assistant", "echo", {}) == {}
             await until_logged(caplog, "crashed")
@@ -110,7 +110,7 @@ async def test_a_crash_ends_one_session_only(caplog: Log) -> None:
 
 async def until_logged(caplog: Log, text: str) -> None:
     """Wait for a line in the log."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while text not in caplog.text:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
@@ -221,7 +221,7 @@ async def test_an_authenticator_that_takes_too_long(caplog: Log) -> None:
     async with serving(authenticate=slow, handshake_timeout=0.1) as listener:
         async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
             await stream.send_all(request())
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 assert await stream.receive_some() == b""
     assert "no handshake within 0.1 s" in caplog.text
 
@@ -265,7 +265,7 @@ async def test_too_many_connections(caplog: Log) -> None:
 
 async def room(port: int) -> None:
     """Wait until there is room for one more connection."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while True:
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 if (await knock(stream))[0] == 101:
@@ -282,7 +282,7 @@ async def test_slow_handshakes_count_and_end(sent: bytes, caplog: Log) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
             async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
                 assert (await knock(stream))[0] == 503
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 assert await slow.receive_some() == b""
             await room(listener.port)
     assert "no handshake within 0.2 s" in caplog.text
@@ -297,7 +297,7 @@ async def test_a_crowd_that_says_nothing(caplog: Log) -> None:
             await stack.enter_async_context(stream)
             await trio.testing.wait_all_tasks_blocked()
         async with await trio.open_tcp_stream("127.0.0.1", listener.port) as last:
-            with trio.fail_after(0.5):
+            with trio.fail_after(5):
                 assert await last.receive_some() == b""
     assert "dropped 127.0.0.1:" in caplog.text
     assert "too many connections" in caplog.text
@@ -332,7 +332,7 @@ async def test_garbage_harms_nobody(data: bytes, stay: bool, caplog: Log) -> Non
                     await stream.send_all(data)
                     if not stay:
                         await stream.send_eof()
-                with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+                with trio.fail_after(30), contextlib.suppress(trio.BrokenResourceError):
                     # One library knows fewer rules for headers, and lets in who breaks the others.
                     while (answer := await stream.receive_some()) and b" 101 " not in answer:
                         pass
@@ -378,7 +378,7 @@ async def test_tls(caplog: Log) -> None:
             async with await trio.open_tcp_stream("127.0.0.1", listener.port) as stream:
                 with contextlib.suppress(trio.BrokenResourceError):
                     await stream.send_all(request())
-                    with trio.fail_after(5):
+                    with trio.fail_after(30):
                         while await stream.receive_some():
                             pass
             assert await acme.ask("assistant", "echo", {}) == {}
@@ -390,7 +390,7 @@ async def test_a_message_too_big() -> None:
         client = await dial(listener.port, nursery)
         with contextlib.suppress(LinkClosed):
             await client.send([b"x" * 1001])
-        with trio.fail_after(5), pytest.raises(LinkClosed) as caught:
+        with trio.fail_after(30), pytest.raises(LinkClosed) as caught:
             while True:
                 await client.receive()
         assert (caught.value.code, caught.value.by) == (1009, "peer")
@@ -428,7 +428,7 @@ async def test_frames_larger_than_the_servers_limit() -> None:
             # In one step, so that they leave together.
             for n in range(250):
                 await acme.send(Note(target="assistant", n=n, text="x" * 3000))
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while len(arrived) < 250:  # noqa: ASYNC110
                     await trio.sleep(0.01)
         assert arrived == list(range(250))
