@@ -9,3 +9,5 @@ extras = [each for name, each in project["optional-dependencies"].items() if nam
 for requirement in {*project["dependencies"], *(each for extra in extras for each in extra)}:
     if bounded := re.match(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", requirement):
         print("==".join(bounded.groups()))
+# The oldest matplotlib calls it by names that later releases warn about; its users never see that.
+print("pyparsing<3.3")
