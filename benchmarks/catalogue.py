@@ -9,6 +9,7 @@ from . import (
     core,
     memory,
     micro,
+    overtaking,
     priority,
     proxy,
     saturated,
@@ -18,13 +19,14 @@ from . import (
 )
 
 MODULES = (
-    throughput, ask, spawn, memory, cancel, broadcast, proxy, saturated, micro, priority,
+    throughput, ask, overtaking, spawn, memory, cancel, broadcast, proxy, saturated, sessions, micro,
+    priority,
 )  # fmt: skip
 
 SUBJECTS = {module.SUBJECT.name: module.SUBJECT for module in MODULES}
 
-KEPT = (*SUBJECTS.values(), core.SUBJECT, sessions.SUBJECT)
-"""These, and those that are measured for files that are kept."""
+KEPT = (*SUBJECTS.values(), core.SUBJECT)
+"""These, and the one that is made of several, for a file that is kept."""
 
 QUESTIONS = {module.SUBJECT.name: (module.__doc__ or "").partition("\n")[0] for module in MODULES}
 """What each subject answers, in a sentence."""

@@ -195,17 +195,16 @@ async def repeat(session: Callable[[], Awaitable[Times]], sessions: int) -> Figu
     }
 
 
+def group(kind: str, sessions: int) -> Group:
+    """Return the runs of one kind."""
+    run = Run(kind, "ours", kind, {"sessions": sessions}, {"sessions": FEW})
+    return Group(kind, rounds=1, quick_rounds=1, runs=(run,))
+
+
 SUBJECT = Subject(
     "sessions",
-    groups=[
-        Group(
-            kind,
-            rounds=1,
-            quick_rounds=1,
-            runs=(Run(kind, "ours", kind, {"sessions": SESSIONS}, {"sessions": FEW}),),
-        )
-        for kind in KINDS
-    ],
+    groups=[group(kind, SESSIONS) for kind in KINDS],
+    shorter=[group(kind, 2 * FEW) for kind in KINDS],
     claims=CLAIMS,
     modules={"ours": "sessions"},
     peers={},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import command, core, overtaking, sessions
+from benchmarks import command, core
 from benchmarks.catalogue import QUESTIONS, SUBJECTS
 from benchmarks.claims import Samples
 from benchmarks.harness import Run
@@ -20,7 +20,7 @@ from trioworkers._cli.exits import Refusal
 
 EVERY = {
     **SUBJECTS,
-    **{module.SUBJECT.name: module.SUBJECT for module in (core, overtaking, sessions)},
+    **{module.SUBJECT.name: module.SUBJECT for module in (core,)},
 }
 # The others are in environments that hold the peer.
 IMPORTABLE = {"ours", "limits", "channels"}
