@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import trio
+from outcome import Error, Value
 from trio.lowlevel import reschedule
 
 from ._interrupts import protected
@@ -50,10 +51,10 @@ class WaitGraph:
         """Start without waits."""
         self.edges: dict[trio.lowlevel.Task, Resource] = {}
 
-    def release(self, task: trio.lowlevel.Task) -> None:
-        """Let `task` go on: from now on, not when it runs, it waits for nothing."""
+    def release(self, task: trio.lowlevel.Task, error: Exception | None = None) -> None:
+        """Let `task` go on, or fail: from now on, not when it runs, it waits for nothing."""
         self.edges.pop(task, None)
-        reschedule(task)
+        reschedule(task, Value(None) if error is None else Error(error))
 
     def find_circle(self, task: trio.lowlevel.Task, resource: Resource) -> tuple[str, ...] | None:
         """Return the circle of names that would keep `task` waiting for `resource` for ever.

@@ -82,12 +82,15 @@ async def test_a_connection_that_is_lost_before_its_hook_has_agreed(autojump_clo
         await side.runner.registry.wait_ready("assistant")
         cut(house.end)
         await until(lambda: len(side.proxy.events) == 3)
-        assert side.proxy.link_statistics().connected
+        assert side.proxy._life.is_carried
+        # For its users there is no link before the hook has agreed.
+        assert not side.proxy.connected
+        assert not side.proxy.link_statistics().connected
         network: Any = side.proxy.network
         network.troubles = [OSError("down")] * 10
         cut(house.end)
         await until(lambda: len(side.proxy.events) == 4)
-        assert not side.proxy.link_statistics().connected
+        assert not side.proxy._life.is_carried
         assert side.proxy.link_statistics().resumed == 1
         network.troubles.clear()
         assert await near.ask("assistant", "echo", {"n": 1}) == {"n": 1}

@@ -39,7 +39,14 @@ class Owner:
         self.refused: set[Any] = set()
         self.unwritable: set[Any] = set()
         self.released: list[Any] = []
-        self.outbox: Outbox = Outbox("assistant", self, self.released.append)
+        self.failed: list[tuple[Any, str]] = []
+        self.outbox: Outbox = Outbox("assistant", self, self.release)
+
+    def release(self, ticket: Any, error: Exception | None = None) -> None:
+        if error is None:
+            self.released.append(ticket)
+        else:
+            self.failed.append((ticket, str(error)))
 
     def pack(self, item: Any) -> Packed | None:
         if item.n in self.unwritable:
@@ -213,17 +220,36 @@ def test_what_cannot_cross_is_an_error_in_its_sender(owner: Owner) -> None:
             outbox.put_system(Alarm(n=1))
 
 
-def test_what_has_become_unwritable_is_refused() -> None:
-    """S-PROXY-4: an item that was changed while its sender waited cannot enter, and is told."""
+def test_what_has_become_unwritable_fails() -> None:
+    """S-PROXY-4: an item that was changed while its sender waited cannot enter: its sender is told."""
     owner = Owner()
     outbox = owner.outbox
     outbox.wait("one", Data(n=1))
     outbox.wait("two", Data(n=2))
     owner.unwritable = {1}
     outbox.connect()
-    assert owner.rejected == [(1, "refused", "1 cannot cross")]
-    assert owner.released == ["one", "two"]
+    assert owner.failed == [("one", "1 cannot cross")]
+    assert owner.released == ["two"]
+    assert not owner.rejected
     assert outbox.depths() == (1, 0)
+
+
+def test_who_is_cancelled_by_what_is_seen() -> None:
+    """S-PROXY-2: a sender may be cut off by whoever watches that its message is refused."""
+    owner = Owner()
+    outbox = owner.outbox
+    outbox.wait("one", Data(n=1))
+    outbox.wait("two", Data(n=2))
+    owner.refused = {1}
+
+    def reject(item: Any, reason: str, detail: str = "") -> None:
+        del item, reason, detail
+        assert outbox.waiting is not None
+        del outbox.waiting["one"]
+
+    owner.reject = reject  # type: ignore[method-assign]
+    outbox.connect()
+    assert owner.released == ["two"]
 
 
 def test_a_request_is_withdrawn(owner: Owner) -> None:

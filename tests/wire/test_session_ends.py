@@ -8,10 +8,10 @@ from tests.wire.sides import Parcel, Side, pair, reconnect, settle
 from trioworkers.errors import RemoteWireError
 from trioworkers.wire import chunks
 from trioworkers.wire.chunks import Kind, Lane
-from trioworkers.wire.epoch import Cancelled
+from trioworkers.wire.epoch import Cancelled, Epoch
 from trioworkers.wire.flow import Arrived
 from trioworkers.wire.hello import LinkLimits
-from trioworkers.wire.session import Broken, Closed, Opened
+from trioworkers.wire.session import Broken, Closed, Opened, Session
 
 
 def kept(side: Side) -> list[bytes]:
@@ -32,6 +32,18 @@ def test_what_has_arrived_at_a_goodbye_is_not_lost() -> None:
     right.say(left)
     assert left.hear()[-1] == Closed(1000, "done")
     assert kept(left) == [b"on its way"]
+
+
+def test_parting_at_once() -> None:
+    """S-PROXY-8: a side may part without a look at what is to leave; once, and after its hello."""
+    left, right = pair(keeping=True)
+    silent = Session(Epoch("silent"), LinkLimits(), 0.0)
+    assert silent.part(1000, "") == b""
+    left.put(Lane.DATA, b"stays")
+    said = left.session.part(1008, "enough")
+    assert right.session.receive(said, 0) == [Closed(1008, "enough")]
+    assert left.session.part(1008, "once more") == b""
+    assert not left.session.next_frame(left.lanes, 0)
 
 
 @pytest.mark.parametrize(

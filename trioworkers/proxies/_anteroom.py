@@ -44,11 +44,11 @@ class Anteroom:
         # Around what is done meanwhile.
         self._cut: trio.CancelScope | None = None
 
-    def drop(self, reason: str) -> None:
-        """Cut short what is done meanwhile, as if the network had ended the connection."""
+    def drop(self, end: LinkClosed) -> None:
+        """Cut short what is done meanwhile, as if the connection had ended so."""
         if self._cut is not None:
-            self._end = self._end or LinkClosed(1006, reason, "network")
-            self._cut.cancel(reason=reason)
+            self._end = self._end or end
+            self._cut.cancel(reason=str(end))
 
     async def receive(self) -> bytes | str:
         """Return the next message, the ones that were kept first.  A checkpoint.
@@ -109,8 +109,10 @@ class Anteroom:
         try:
             await work()
         except LinkClosed as end:
-            self._end = self._end or end
-            cut.cancel(reason=f"the connection is over: {end}")
+            # What a peer has said before it closed, such as goodbye, is yet to be read.
+            if end.by != "peer" or work == self._keep:
+                self._end = self._end or end
+                cut.cancel(reason=f"the connection is over: {end}")
 
     async def _beat(self) -> None:
         await beat(self.transport, self._heartbeat)

@@ -83,6 +83,16 @@ class Dialect(ABC):
         """Begin to close the connection: the peer is to know when nothing is left to leave."""
         del code, reason
 
+    def part(self, code: int, reason: str) -> list[bytes]:
+        """Return what tells the peer now, before anything crosses, that nothing will."""
+        del code, reason
+        return []
+
+    def parts(self, frame: bytes | str) -> bool:
+        """Tell whether a frame of the peer's, which nobody will take, says that it will not go on."""
+        del frame
+        return False
+
     @abstractmethod
     def farewell(self) -> list[bytes]:
         """Return the last frames: what is urgent, such as the cancel that is why all ends."""

@@ -107,7 +107,9 @@ class Link:
         try:
             await work()
         except LinkClosed as end:
-            self._lose(end)
+            # What a peer has said before it closed, such as goodbye, is yet to be read.
+            if end.by != "peer" or work == self._read:
+                self._lose(end)
 
     async def _read(self) -> None:
         try:

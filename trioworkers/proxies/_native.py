@@ -94,6 +94,8 @@ class NativeDialect(Dialect):
         self._now = trio.lowlevel.current_clock().current_time
         self._session = Session(epoch, limits, self._now())
         self._lanes: Any = _Leaving(portal, epoch)
+        # What has come with the peer's hello.
+        self._with_hello: list[Any] = []
 
     # Opening
 
@@ -109,14 +111,22 @@ class NativeDialect(Dialect):
         await room.transport.send(self.leave())
         while not is_hello(frame := await room.receive()):
             pass
-        now = self._now()
-        events: list[Any] = self._session.receive(frame, now)
-        opened, *others = events
+        events: list[Any] = self._session.receive(frame, self._now())
+        opened, *self._with_hello = events
         if not isinstance(opened, Opened):
             raise RemoteWireError(f"no link in the native dialect: {opened.reason}")
-        # Who has heard our hello may say more in the frame of its own.
-        self._take(others, now)
         return opened
+
+    def take_rest(self) -> None:
+        """Take what has come with the hello: who has heard ours may say more in that frame.
+
+        After what the hello means for the session: that counts, whatever follows.
+
+        Raises:
+            RemoteWireError: it breaks the rules.
+        """
+        events, self._with_hello = self._with_hello, []
+        self._take(events, self._now())
 
     # As what the portal asks of a peer with credit
 
@@ -256,6 +266,20 @@ class NativeDialect(Dialect):
     def close(self, code: int, reason: str) -> None:
         """Say goodbye when nothing is left to leave."""
         self._session.close(code, safe_text(reason))
+
+    def part(self, code: int, reason: str) -> list[bytes]:
+        """Say goodbye at once."""
+        frame = self._session.part(code, safe_text(reason))
+        return [frame] if frame else []
+
+    def parts(self, frame: bytes | str) -> bool:
+        """Look for a goodbye, and at nothing else."""
+        try:
+            return isinstance(frame, bytes) and any(
+                kind is Kind.GOODBYE for kind, _ in chunks.parse(frame)
+            )
+        except RemoteWireError:
+            return False
 
     def farewell(self) -> list[bytes]:
         """Take one frame more: cancels leave first, then the system lane."""

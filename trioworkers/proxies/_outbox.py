@@ -54,6 +54,14 @@ class Packed:
     trace: dict[str, str] | None = None
 
 
+class Release(Protocol):
+    """Ends a wait."""
+
+    def __call__(self, ticket: Any, error: Exception | None = None, /) -> None:
+        """Let who waits with `ticket` go on, or fail."""
+        ...
+
+
 class OutboxOwner(Protocol):
     """What an outbox asks of the portal it belongs to."""
 
@@ -75,13 +83,13 @@ class Outbox:
 
     overflow: Overflow = "wait"
 
-    def __init__(self, name: str, owner: OutboxOwner, release: Callable[[Any], None]) -> None:
+    def __init__(self, name: str, owner: OutboxOwner, release: Release) -> None:
         """Begin without a link.
 
         Args:
             name: the worker beyond the link.
             owner: encodes, and takes what does not leave.
-            release: ends the wait of a sender.
+            release: ends the wait of a sender, with an error if there is one.
         """
         self.name: str = name
         self.dropped: int = 0
@@ -290,12 +298,21 @@ class Outbox:
         return Abort.SUCCEEDED
 
     def hand_over(self) -> None:
-        """Let what waits enter while there is room, in the order of waiting."""
+        """Let what waits enter while there is room, in the order of waiting.
+
+        It is written anew: this may be another link, whose peer takes less, and it may have been
+        changed.  What cannot be written now is an error of its sender, who is still there.
+        """
         while self.waiting and not self.full:
-            ticket, item = self.waiting.popitem(last=False)
-            self._release(ticket)
+            ticket, item = next(iter(self.waiting.items()))
+            packed: Packed | None = None
+            problem: LocalWireError | None = None
             try:
-                # As it was when its sender was let wait; it may have been changed meanwhile.
-                self.put(item, _clock.slice_clock())
+                packed = self._owner.pack(item)
             except LocalWireError as error:
-                self._owner.reject(item, "refused", str(error))
+                problem = error
+            # Whoever watches what is refused may have cancelled its sender.
+            if self.waiting.pop(ticket, None) is not None:
+                self._release(ticket, problem)
+                if packed is not None:
+                    self._append(packed)

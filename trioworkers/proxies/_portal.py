@@ -259,11 +259,15 @@ class Portal:
         )
         return None
 
-    def statistics(self) -> LinkStatistics:
-        """Return what waits to cross, and what has crossed since there is a link."""
+    def statistics(self, *, connected: bool) -> LinkStatistics:
+        """Return what waits to cross, and what has crossed since there is a link.
+
+        Args:
+            connected: whether there is one now.
+        """
         data, system = self.outbox.depths()
         return LinkStatistics(
-            connected=self._life.is_carried,
+            connected=connected,
             data_depth=data,
             system_depth=system,
             waiting_senders=len(self.outbox.waiting or ()),

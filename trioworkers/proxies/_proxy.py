@@ -22,14 +22,14 @@ from ..messages import BusLocalMessage, BusMessage, is_message_class
 from ..wire import JSONMessageSerializer, Limits
 from ..wire.epoch import Epoch
 from ..wire.hello import LinkLimits
-from ..wire.session import SLACK
+from ..wire.session import SLACK, Opened
 from ._anteroom import Anteroom
 from ._dialects import Dialect, PipecatDialect
 from ._life import Life
 from ._link import CLOSE_SECONDS, Link
 from ._native import NativeDialect
 from ._portal import Portal
-from ._transport import LinkClosed
+from ._transport import LinkClosed, Transport, again
 from .policy import SESSION_CONTROL, ProxyPolicy
 
 __all__ = [
@@ -65,6 +65,8 @@ NEEDS_NATIVE = (
 
 MOST = 2**31
 """How much of either."""
+
+GIVEN_UP = LinkClosed(1008, "the session was given up meanwhile", "us")
 
 
 class _Current(MessageSerializer):
@@ -178,6 +180,9 @@ class WebSocketProxy(Worker):
         self._attempt: trio.CancelScope | None = None
         # Whether a connection that is lost now is to be made again.
         self._wanted = False
+        # What a new connection has to go through before there is a link: hellos, then the hook.
+        self._agreeing = trio.CancelScope()
+        self._anteroom: Anteroom | None = None
         self._idle = trio.Event()
         # Fails early if a type that is to cross cannot.
         self._table(None)
@@ -194,7 +199,9 @@ class WebSocketProxy(Worker):
 
     def link_statistics(self) -> LinkStatistics:
         """Return what waits to cross, and what has crossed since the link was made."""
-        return LinkStatistics() if self._portal is None else self._portal.statistics()
+        if self._portal is None:
+            return LinkStatistics()
+        return self._portal.statistics(connected=self.connected)
 
     @property
     def _message_size(self) -> int:
@@ -313,28 +320,35 @@ class WebSocketProxy(Worker):
             # Before the peer has answered: if that is lost, it finds by our name what it has begun.
             self._epoch = epoch
         answered = epoch.answered
-        opened = await dialect.open(room)
+        opened: Opened | None = None
+        with trio.CancelScope() as self._agreeing:
+            opened = await dialect.open(room)
+        if opened is None or (self._keeping and self._epoch is not epoch):
+            await self._part(room.transport, dialect, GIVEN_UP)
+            raise again(GIVEN_UP)
         if self._keeping and epoch.meeting is None:
             self._warn_of_loss()
-        if self._life.exists and (opened.resumed or not answered):
-            # A peer that has never answered has perhaps not heard our hello, and nothing has left
-            # for it.  From now on, and not only when the hook has agreed: it is this connection
-            # that has to tell what happens meanwhile.
-            portal.resume(dialect)
-        elif self._life.exists:
+        # A peer that has never answered has perhaps not heard our hello, and nothing has left for it.
+        if self._life.exists and answered and not opened.resumed:
             try:
                 self._forgotten(opened.lost)
             except ReplayGapError as error:
-                await self._part(room, dialect, str(error))  # noqa: ASYNC120 - bounded
+                end = LinkClosed(1000, str(error), "us")
+                await self._part(room.transport, dialect, end)  # noqa: ASYNC120 - bounded
                 raise
+        dialect.take_rest()
+        if self._life.exists:
+            # From now on, and not only when the hook has agreed: it is this connection that has to
+            # tell what happens meanwhile.
+            portal.resume(dialect)
         return dialect
 
-    async def _part(self, room: Anteroom, dialect: Dialect, reason: str) -> None:
-        """Tell the peer that the session which has just begun will not go on."""
-        dialect.close(1000, reason)
+    async def _part(self, transport: Transport, dialect: Dialect, end: LinkClosed) -> None:
+        """Tell the peer that this side will not go on with the session, and close the connection."""
         with trio.move_on_after(CLOSE_SECONDS), suppress(LinkClosed):
-            await room.transport.send(dialect.farewell())
-            await room.transport.close(1000, reason)
+            if frames := dialect.part(end.code, end.reason):
+                await transport.send(frames)
+            await transport.close(end.code, end.reason)
 
     def _warn_of_loss(self) -> None:
         logger.warning(
@@ -364,8 +378,12 @@ class WebSocketProxy(Worker):
         return self._life.survives(met=met, wanted=self._wanted, by_us=end.by == "us")
 
     def _forsake(self, reason: str) -> None:
-        """Give up a session that waits for its next connection."""
+        """Give up a session that waits for its next connection, however far that has come."""
         self._end_session(reason, ended=False)
+        # The peer is told, and then there may be another session.
+        self._agreeing.cancel(reason=reason)
+        if self._anteroom is not None:
+            self._anteroom.drop(LinkClosed(1008, reason, "us"))
 
     def _end_session(self, reason: str, *, ended: bool) -> None:
         """Give up what was kept for another connection."""
@@ -386,16 +404,12 @@ class WebSocketProxy(Worker):
         logger.info("proxy %s is connected to %s", self.name, transport.peer)
         end = LinkClosed(1001, "the proxy was cancelled", "us")
         try:
-            portal.greeter = trio.lowlevel.current_task()
-            greet = partial(self._greeted, transport.websocket)
-            if isinstance(dialect, NativeDialect):
-                room.show_life = dialect.show_life
-            lost = await room.during(self.nursery, greet)
-            portal.greeter = None
+            lost = await self._greet(room, dialect)
             if lost is not None:
                 # What the peer has said is not for a worker whose hook has not agreed.
                 end = lost
                 if self._life.is_carried:
+                    self._life.farewell = bool(room.kept) and dialect.parts(room.kept[-1])
                     self._link_over(end)
                 return end
             self._link = Link(portal, transport, dialect, self._link_over, room.kept)
@@ -410,18 +424,32 @@ class WebSocketProxy(Worker):
             end = LinkClosed(1011, "the proxy has failed", "us")
             raise
         finally:
-            portal.greeter = None
             self._life.connection_over(str(end), trio.current_time())
             link, self._link = self._link, None
             logger.info("proxy %s has lost %s: %s", self.name, transport.peer, end)
             with self.cleanup():
                 if link is None and end.by == "us":
                     # Its handler has failed, or was cut off.
-                    with trio.move_on_after(CLOSE_SECONDS):
-                        await transport.close(end.code, end.reason)  # noqa: ASYNC102
+                    await self._part(transport, dialect, end)  # noqa: ASYNC102 - bounded
                 await transport.abort()  # noqa: ASYNC102
                 await self._parted(transport.websocket)  # noqa: ASYNC102
         return end
+
+    async def _greet(self, room: Anteroom, dialect: Dialect) -> LinkClosed | None:
+        """Call the hook of a new connection; return why there is none any more, if that is so."""
+        assert self._portal is not None
+        if isinstance(dialect, NativeDialect):
+            room.show_life = dialect.show_life
+        resumed = self._life.is_carried
+        self._portal.greeter, self._anteroom = trio.lowlevel.current_task(), room
+        try:
+            lost = await room.during(self.nursery, partial(self._greeted, room.transport.websocket))
+        finally:
+            self._portal.greeter = self._anteroom = None
+        if lost is None and resumed and not self._life.is_carried:
+            # In the step in which the hook was done.
+            lost = GIVEN_UP
+        return lost
 
     def _link_over(self, end: LinkClosed) -> None:
         if self._stays(end):

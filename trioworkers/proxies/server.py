@@ -273,7 +273,7 @@ class WebSocketProxyServer(WebSocketProxy):
         if self._link is not None:
             self._link.drop(reason)
         else:
-            self._room.drop(reason)
+            self._room.drop(LinkClosed(1006, reason, "network"))
 
     async def _given_up(self) -> None:
         await self.stop("the connection was given up before there was a link")

@@ -435,6 +435,13 @@ class Session:
         self.calm = False
         self._farewell = (code, reason)
 
+    def part(self, code: int, reason: str) -> bytes:
+        """Say goodbye now, whatever is left to leave; empty if nothing was said, or that already."""
+        if self.ours is not Speaker.TALKING:
+            return b""
+        self.calm = False
+        return self._goodbye(code, reason)
+
     def leave_alone(self, lane: Lane, parcel: Parcel, now: float) -> bytes:
         """Let a message leave that need not wait in its lane; return its frame.
 
