@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioworkers import BusDataMessage, BusSystemMessage, Worker, handles, message
+from trioworkers import BusDataMessage, BusMessage, BusSystemMessage, Worker, handles, message
 from trioworkers.bench import PriorityScenario, PrioritySettings, ScenarioError, measure_priority
 
 FEW = PrioritySettings(probes=20, interval=0.0001, patience=5)
@@ -169,6 +171,31 @@ async def data_for_a_probe(bench: PriorityScenario) -> None:
     await bench.probe("target", Data)  # type: ignore[arg-type]
 
 
+def one_and_the_same(made: BusMessage) -> Any:
+    """Return a maker that is none: it returns the same message each time."""
+    return lambda: made
+
+
+async def the_same_data(bench: PriorityScenario) -> None:
+    """Flood with one message that is never a new one."""
+    await bench.runner.add_workers(Target("target"))
+    await bench.flood("target", one_and_the_same(Data()), producers=1)
+    await bench.probe("target", Urgent)
+
+
+async def the_same_few_data(bench: PriorityScenario) -> None:
+    """Flood with three messages in turns."""
+    await bench.runner.add_workers(Target("target"))
+    await bench.flood("target", itertools.cycle([Data(), Data(), Data()]).__next__)
+    await bench.probe("target", Urgent)
+
+
+async def the_same_probe(bench: PriorityScenario) -> None:
+    """Probe with one message that is never a new one, faster than it can be handled."""
+    await bench.runner.add_workers(Stuck("target"))
+    await bench.probe("target", one_and_the_same(Urgent()))
+
+
 async def deaf(bench: PriorityScenario) -> None:
     """Probe a worker that has no handler."""
     await bench.runner.add_workers(Worker("target"))
@@ -183,6 +210,9 @@ async def deaf(bench: PriorityScenario) -> None:
         (fewer_than_none, "flood of 'target' was given -3 producers: give 0 or more"),
         (misspelt, "no worker 'traget' to flood or probe: .* there are: 'target'"),
         (elsewhere, "a message for 'other' was made where 'target' is flooded"),
+        (the_same_data, "^make_data returned the same Data again while it was on its way"),
+        (the_same_few_data, "the same Data again .* to 'target': make a new message each time"),
+        (the_same_probe, "^make_system returned the same Urgent again while it was on its way"),
         (no_message, "must be a message, not 5"),
         (data_for_a_probe, "was given Data, which is no system message"),
         (deaf, r"4 of 4 system messages to 'target' were not handled .* unhandled \(4\)"),
@@ -192,6 +222,49 @@ async def test_what_cannot_be_measured(scenario: object, text: str) -> None:
     """A scenario that measures nothing, or not what it says, is refused with a sentence."""
     with pytest.raises(ScenarioError, match=text):
         await measure_priority(scenario, FEW)  # type: ignore[arg-type]
+
+
+async def test_a_message_sent_again_after_its_way() -> None:
+    """A maker may return a message again that was handled, or that a full lane did not take."""
+
+    class Full(Target):
+        def __init__(self) -> None:
+            super().__init__("target", mailbox_capacity=1, overflow="refuse")
+
+        @handles(Data)
+        async def data(self, message: Data) -> None:
+            await trio.sleep_forever()
+
+    async def scenario(bench: PriorityScenario) -> None:
+        await bench.runner.add_workers(Full())
+        for _ in range(2):  # one in hand, and one that takes all the room
+            await bench.runner.send(Data(target="target"))
+            await wait_all_tasks_blocked()
+        await bench.flood("target", one_and_the_same(Data()), producers=1)
+        urgent = one_and_the_same(Urgent())
+        for _ in range(3):
+            await bench.probe("target", urgent, count=1)
+
+    report = await measure_priority(scenario, FEW)
+    assert report.system.count == 3
+    assert report.refused > 1
+
+
+async def test_a_refused_flood_beside_a_failure() -> None:
+    """A worker's own failure is not hidden behind what is wrong with the flood."""
+
+    class Failing(Target):
+        @handles(Data)
+        async def data(self, message: Data) -> None:
+            raise ValueError("it broke")
+
+    async def scenario(bench: PriorityScenario) -> None:
+        await bench.runner.add_workers(Failing("target"))
+        await bench.flood("target", Data)
+        await bench.probe("target", Urgent)
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="it broke")):
+        await measure_priority(scenario, FEW)
 
 
 async def test_an_exception_of_the_scenario() -> None:

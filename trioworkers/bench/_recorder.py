@@ -249,6 +249,11 @@ class Recorder(Instrument):
 
     # For the scenario
 
+    def refused(self, message: BusMessage) -> None:
+        """Count a message that a full lane did not take: it is not on its way."""
+        self.recording.refused += 1
+        self.bus.stamps.pop(id(message), None)
+
     def expect(self, message: BusMessage, due: float) -> None:
         """Wait for a probe from now on; `due` is when it was to be sent."""
         self.awaited[id(message)] = self.bus.due[id(message)] = due

@@ -78,7 +78,7 @@ class PriorityScenario:
 
         Args:
             target: the worker's name.
-            make_data: makes a message, called for each send; a message class will do.  Its
+            make_data: makes a new message, called for each send; a message class will do.  Its
                 `target` may be left out.
             producers: how many tasks send; 0 is no flood.
 
@@ -108,7 +108,7 @@ class PriorityScenario:
 
         Args:
             target: the worker's name.
-            make_system: makes a message, called for each send; a message class will do.  Its
+            make_system: makes a new message, called for each send; a message class will do.  Its
                 `target` may be left out.
             count: how many are sent.
 
@@ -132,6 +132,8 @@ class PriorityScenario:
                     f"the probe of {target!r} was given {type(message).__qualname__}, which is no "
                     "system message: derive its class from BusSystemMessage, or use flood()"
                 )
+            if id(message) in recorder.awaited:
+                raise _same_again("make_system", message)
             recorder.expect(message, due)
             self._runner.send_nowait(message)
         await self._wait_handled(target, count)
@@ -151,12 +153,21 @@ class PriorityScenario:
             )
 
     async def _produce(self, target: str, make_data: Callable[[], BusMessage]) -> None:
+        stamps = self._recorder.bus.stamps
+        # Of what is on its way one message is followed at a time, as following all would cost a
+        # flood a part of its speed.  It is kept, so nothing else has its identity meanwhile.
+        followed: BusMessage | None = None
         while True:
+            message = self._made(make_data, target)
+            if id(followed) not in stamps:
+                followed = message
+            elif message is followed:
+                raise _same_again("make_data", message)
             try:
-                await self._runner.send(self._made(make_data, target))
+                await self._runner.send(message)
             except (MailboxFullError, SystemLaneFullError):
                 # It is the receiver's turn, or nobody would ever have room again.
-                self._recorder.recording.refused += 1
+                self._recorder.refused(message)
                 await checkpoint()
 
     def _made(self, make: Callable[[], BusMessage], target: str) -> BusMessage:
@@ -199,6 +210,14 @@ class PriorityScenario:
             await trio.sleep(every)
 
 
+def _same_again(maker: str, message: BusMessage) -> ScenarioError:
+    # One stamp cannot serve two sends: the later one would make the earlier look quick.
+    return ScenarioError(
+        f"{maker} returned the same {type(message).__qualname__} again while it was on its way to "
+        f"{message.target!r}: make a new message each time"
+    )
+
+
 async def measure_priority(
     scenario: Callable[[PriorityScenario], Awaitable[None]],
     settings: PrioritySettings | None = None,
@@ -228,19 +247,36 @@ async def record(
     recorder = Recorder(bus)
     # Its nursery is where the floods run: one round the scenario would wrap its exceptions.
     servant = Worker(_SERVANT)
-    async with open_runner(servant, bus=bus) as runner:
-        runner.add_instrument(recorder)
-        await scenario(PriorityScenario(runner, settings, recorder, servant.nursery))
-        recording = recorder.finish()
-        logger.addFilter(_not_the_rest)
-        try:
-            await runner.cancel("the scenario is over")
-            await runner.wait_stopped()
-        finally:
-            logger.removeFilter(_not_the_rest)
+    try:
+        async with open_runner(servant, bus=bus) as runner:
+            runner.add_instrument(recorder)
+            await scenario(PriorityScenario(runner, settings, recorder, servant.nursery))
+            recording = recorder.finish()
+            logger.addFilter(_not_the_rest)
+            try:
+                await runner.cancel("the scenario is over")
+                await runner.wait_stopped()
+            finally:
+                logger.removeFilter(_not_the_rest)
+    except BaseExceptionGroup as group:
+        refusal = _only_refusal(group)
+        if refusal is None:
+            raise
+        raise refusal from None
     if not recording.system.count:
         raise ScenarioError(_NO_PROBE)
     return recording
+
+
+def _only_refusal(group: BaseExceptionGroup[BaseException]) -> ScenarioError | None:
+    """Return why a flood was refused, if nothing else is in a group."""
+    refusals, others = group.split(ScenarioError)
+    if refusals is None or others is not None:
+        return None
+    first: ScenarioError | ExceptionGroup[ScenarioError] = refusals
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 def _not_the_rest(line: logging.LogRecord) -> bool:
