@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -141,12 +142,6 @@ async def nobody(bench: PriorityScenario) -> None:
     await bench.flood("target", Data)
 
 
-async def fewer_than_none(bench: PriorityScenario) -> None:
-    """Flood with less than nobody."""
-    await bench.runner.add_workers(Target("target"))
-    await bench.flood("target", Data, producers=-3)
-
-
 async def misspelt(bench: PriorityScenario) -> None:
     """Probe a worker by a wrong name."""
     await bench.runner.add_workers(Target("target"))
@@ -207,7 +202,6 @@ async def deaf(bench: PriorityScenario) -> None:
     [
         (silent, "the scenario sent no system message"),
         (nobody, "no worker 'target' to flood or probe: .* there are: none"),
-        (fewer_than_none, "flood of 'target' was given -3 producers: give 0 or more"),
         (misspelt, "no worker 'traget' to flood or probe: .* there are: 'target'"),
         (elsewhere, "a message for 'other' was made where 'target' is flooded"),
         (the_same_data, "^make_data returned the same Data again while it was on its way"),
@@ -265,6 +259,27 @@ async def test_a_refused_flood_beside_a_failure() -> None:
 
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="it broke")):
         await measure_priority(scenario, FEW)
+
+
+@pytest.mark.parametrize("amount", [-3, 2.5, "8", True])
+async def test_amounts_that_are_none(amount: Any) -> None:
+    """How many producers or probes is a whole number, not less than 0; the sentence has the value."""
+
+    async def flood(bench: PriorityScenario) -> None:
+        await bench.runner.add_workers(Target("target"))
+        await bench.flood("target", Data, producers=amount)
+
+    async def probe(bench: PriorityScenario) -> None:
+        await bench.runner.add_workers(Target("target"))
+        await bench.probe("target", Urgent, count=amount)
+
+    wanted = "give 0 or more, as a whole number"
+    text = f"the flood of 'target' was given {amount!r} producers: {wanted}"
+    with pytest.raises(ScenarioError, match=re.escape(text)):
+        await measure_priority(flood, FEW)
+    text = f"the probe of 'target' was given count {amount!r}: {wanted}"
+    with pytest.raises(ScenarioError, match=re.escape(text)):
+        await measure_priority(probe, FEW)
 
 
 async def test_an_exception_of_the_scenario() -> None:

@@ -84,12 +84,9 @@ class PriorityScenario:
 
         Raises:
             ScenarioError: there is no such worker, what was made is not for it, or `producers` is
-                less than 0.
+                no whole number or less than 0.
         """
-        if producers < 0:
-            raise ScenarioError(
-                f"the flood of {target!r} was given {producers} producers: give 0 or more"
-            )
+        _check_amount(f"the flood of {target!r} was given {producers!r} producers", producers)
         self._watch(target)
         self._made(make_data, target)  # what is wrong with it is the caller's to hear
         for number in range(producers):
@@ -114,8 +111,10 @@ class PriorityScenario:
 
         Raises:
             ScenarioError: there is no such worker, what was made is not for it or no system
-                message, or it was not handled and became a dead letter.
+                message, it was not handled and became a dead letter, or `count` is no whole number
+                or less than 0.
         """
+        _check_amount(f"the probe of {target!r} was given count {count!r}", count)
         self._watch(target)
         recorder, settings = self._recorder, self._settings
         recorder.lost.clear()
@@ -208,6 +207,11 @@ class PriorityScenario:
             if self._recorder.recording.note_depth(now, *max(depths)):
                 every *= 2
             await trio.sleep(every)
+
+
+def _check_amount(given: str, amount: object) -> None:
+    if isinstance(amount, bool) or not isinstance(amount, int) or amount < 0:
+        raise ScenarioError(f"{given}: give 0 or more, as a whole number")
 
 
 def _same_again(maker: str, message: BusMessage) -> ScenarioError:
