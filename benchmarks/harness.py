@@ -22,6 +22,7 @@ import attrs
 from .claims import Claim as Claim
 from .claims import Figure as Figure
 from .claims import Samples
+from .side import MARK
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = __package__ or "benchmarks"
@@ -35,6 +36,12 @@ LIMIT = 300
 
 LONG = 20
 """Seconds after which it is said what is waited for."""
+
+
+SILENT = (
+    "its process ended, with exit code 0, without telling its figures: look for an os._exit(), or for "
+    "what writes to its output meanwhile"
+)
 
 
 @attrs.frozen
@@ -190,14 +197,15 @@ def run_once(side: Side, case: str, parameters: Mapping[str, int | str]) -> dict
     """Run one case in a process of its own and return its report."""
     with started([*side.program, case, json.dumps(parameters)], environment(side)) as process:
         output, errors = what_it_said(process, f"{side.name}, {case}")
-    if process.returncode:
-        last = last_words(errors)
+        code = process.returncode
+    if code != 0:
         print(f"{side.name}, {case} failed:\n{errors}", file=sys.stderr)
-        return {"error": last}
+        return {"error": why_it_failed(code, errors)}
+    told = [line for line in output.splitlines() if line.startswith(MARK)]
     try:
-        report: dict[str, Any] = json.loads(output.splitlines()[-1])
+        report: dict[str, Any] = json.loads(told[-1].removeprefix(MARK))
     except (IndexError, ValueError):
-        return {"error": "it did not print its figures last"}
+        return {"error": SILENT}
     if "refused" in report and errors:  # the traceback of a user's module
         print(errors, end="", file=sys.stderr)
     return report
@@ -214,6 +222,30 @@ def what_it_said(process: subprocess.Popen[str], what: str) -> tuple[str, str]:
         return process.communicate(timeout=LIMIT - LONG)
     except subprocess.TimeoutExpired:
         return "", f"not done after {LIMIT} s"
+
+
+def why_it_failed(code: int | None, errors: str) -> str:
+    """Return in a sentence why a process failed.
+
+    Args:
+        code: how it ended, as `subprocess` says it; None if it was given up.
+        errors: what it printed as errors.
+    """
+    if code is None or (code == 1 and errors.strip()):  # 1 is Python's own, after a traceback
+        return last_words(errors)
+    if code < 0:
+        how = f"its process was ended by {signal_name(-code)}"
+    else:
+        how = f"its process ended with exit code {code}"
+    return f"{how}; it said last: {last_words(errors)}" if errors.strip() else how
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, or its number if it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def last_words(errors: str) -> str:

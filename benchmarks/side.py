@@ -4,7 +4,7 @@ A *side* is a program that can run one case and exit:
 
     python -m benchmarks.ours send '{"count": 100000, "others": 0}'
 
-It prints the case's figures as JSON on the last line of its output. This module is all that a side needs for that, and imports nothing
+It prints the case's figures as JSON on a line of its output that begins with a mark. This module is all that a side needs for that, and imports nothing
 beyond the standard library, because the peers' sides import it too, from environments that hold the peer and nothing else.
 """
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SPIN_LOOPS = 200_000
 
+MARK = "benchmarked: "
+"""What the line with the figures begins with: a user's scenario may print before and after it."""
+
 
 class RefusedError(Exception):
     """A case cannot do what it was told; the text says why, for the user."""
@@ -48,7 +51,7 @@ def main(cases: Mapping[str, Case], distributions: Sequence[str]) -> None:
     try:
         figures = cases[name](**parameters)
     except RefusedError as error:
-        print(json.dumps({"refused": str(error)}))
+        tell({"refused": str(error)})
         return
     report = {
         "figures": figures,
@@ -58,7 +61,14 @@ def main(cases: Mapping[str, Case], distributions: Sequence[str]) -> None:
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in distributions},
     }
-    print(json.dumps(report))
+    tell(report)
+
+
+def tell(report: Mapping[str, object]) -> None:
+    """Print a report on a line of its own, whatever other threads print, and however the process ends."""
+    # In one piece, and at once: an `os._exit()` in a function of atexit would lose it otherwise.
+    sys.stdout.write(f"\n{MARK}{json.dumps(report)}\n")
+    sys.stdout.flush()
 
 
 def spin() -> float:

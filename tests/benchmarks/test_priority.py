@@ -38,6 +38,9 @@ from trioworkers.bench._recorder import Lane, Recording
 SHORT = PrioritySettings(backlog=100, probes=20, interval=0.0005, producers=2, patience=5)
 
 SCENARIOS = """
+import atexit
+import os
+
 from trioworkers import BusDataMessage, BusSystemMessage, Worker, handles, message
 
 @message
@@ -86,6 +89,21 @@ class Leaving(Mine):
 async def left_by_a_worker(bench):
     await bench.runner.add_workers(Leaving("mine"))
     await bench.probe("mine", Urgent, count=1)
+
+async def chatty(bench):
+    await good(bench)
+    atexit.register(print, "good bye")
+    print("it is over", end="")
+
+async def short_of_breath(bench):
+    atexit.register(os._exit, 0)
+    await silent(bench)
+
+async def exiting(bench):
+    os._exit(3)
+
+async def exiting_well(bench):
+    os._exit(0)
 
 def plain(bench): ...
 async def empty(): ...
@@ -232,6 +250,33 @@ def test_the_process_tells_what_is_wrong(scenarios: str, capfd: pytest.CaptureFi
         measured(settings=SHORT, scenario=f"{scenarios}_raising:good")
     assert refused.value.code == WRONG_ARGUMENT
     assert capfd.readouterr().err.startswith("Traceback")
+
+
+def test_a_scenario_that_prints_at_the_end(scenarios: str) -> None:
+    """What a user's functions print after the measurement does not lose it."""
+    document = measured("--rounds", "1", settings=SHORT, scenario=f"{scenarios}:chatty")
+    assert document["samples"]["load ours"][0]["figures"]["system_p50"] > 0
+
+
+def test_a_scenario_that_exits_at_the_end(scenarios: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process has told is not lost when a function of the user's ends it at once."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with pytest.raises(Refusal, match="the scenario sent no system message"):
+        measured(settings=SHORT, scenario=f"{scenarios}:short_of_breath")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("exiting", "its process ended with exit code 3"),
+        ("exiting_well", "its process ended, with exit code 0, without telling its figures"),
+    ],
+)
+def test_a_scenario_that_exits_at_once(scenarios: str, name: str, text: str) -> None:
+    """A scenario whose process ends without a word is told with its exit code."""
+    with pytest.raises(Refusal, match=f"nothing could be measured: {text}") as refused:
+        measured(settings=SHORT, scenario=f"{scenarios}:{name}")
+    assert refused.value.code == CRASHED
 
 
 @pytest.mark.parametrize("name", ["leaving", "left_by_a_worker"])

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import harness
 from benchmarks.claims import Samples
 from benchmarks.harness import Group, Run, Side, Step, measure, run_once
+from benchmarks.side import MARK, tell
 from benchmarks.subjects import MODULES, PEERS, TITLES
 from tests.cli.program import is_running, wait_until
 
@@ -95,9 +96,43 @@ def test_a_process_that_takes_long(
 
 @pytest.mark.parametrize("module", ["keyword", "this"])
 def test_a_process_that_does_not_tell(module: str) -> None:
-    """A process that ends well without its figures, or says something else last, is an error."""
+    """A process that ends well without its figures, whatever it says instead, is an error."""
     found = run_once(Side("mute", module), "a", {})
-    assert found == {"error": "it did not print its figures last"}
+    assert found == {"error": harness.SILENT}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal ends no process there")
+def test_a_process_ended_by_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that a signal has ended its name is told."""
+    program = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "ended_by_a_signal.py").write_text(program, encoding="utf-8")
+    monkeypatch.setattr(harness, "CHECKOUT", tmp_path)
+    found = run_once(Side("ended", "ended_by_a_signal"), "a", {})
+    assert found == {"error": "its process was ended by SIGKILL"}
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "said"),
+    [
+        (None, "not done after 300 s", "not done after 300 s"),
+        (1, "Traceback\nLookupError: lost\n", "LookupError: lost"),
+        (1, "", "its process ended with exit code 1"),
+        (3, "", "its process ended with exit code 3"),
+        (3, "tired\n", "its process ended with exit code 3; it said last: tired"),
+        (-4095, "", "its process was ended by signal 4095"),
+    ],
+)
+def test_why_a_process_failed(code: int | None, errors: str, said: str) -> None:
+    """How a process ended is told where no traceback tells it, with what it said last."""
+    assert harness.why_it_failed(code, errors) == said
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_what_is_printed_beside_the_figures(end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures have a line of their own, also where something else has not ended its line."""
+    print("before", end=end)
+    tell({"figures": {}})
+    assert f'{MARK}{{"figures": {{}}}}' in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
