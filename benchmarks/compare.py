@@ -5,8 +5,9 @@
 The two were measured one after the other, so there are no rounds that met the same noise.  Therefore
 every value after is divided by every value before; the table shows the median of these ratios and, in
 brackets, the quarter and the three quarters of them.  A figure of ours is *worse* if the median is
-above 1 by more than the tolerance, *and* nine of ten ratios are above 1: a machine that was slow for
-one round is no news.  *Better* is the same the other way round.
+above 1 by more than the tolerance, *and* nine of ten ratios are above 1.  *Better* is the same the
+other way round.  A machine that was slow for one round is no news, and where there are few rounds nobody
+can tell: a figure with fewer than three, before or after, gets no verdict.
 
 Compared are the figures that a claim names, and those that are costs in any run.  What was nothing
 before is worse if it is something now, and more than its claim allows.
@@ -47,6 +48,9 @@ TOLERANCE = 0.1
 CERTAIN = 0.9
 """How many of the ratios must be on one side."""
 
+ENOUGH = 3
+"""How many rounds there must be, before and after: nine of ten ratios of one pair are that pair."""
+
 NEEDED = ("started", "seconds", "load", "quick", "commit", "versions")
 """What a record has, beside its machine and its samples."""
 
@@ -70,9 +74,15 @@ class Difference:
     after: float
     ratio: float
     quartiles: tuple[float, float]
-    pairs: int
+    rounds: tuple[int, int]
+    ours: bool
     verdict: Verdict
     show: Show
+
+    @property
+    def has_too_few(self) -> bool:
+        """Whether there are too few rounds for a verdict, before or after."""
+        return min(self.rounds) < ENOUGH
 
     @property
     def row(self) -> tuple[str, str, str, str, str]:
@@ -83,7 +93,7 @@ class Difference:
             self.show(self.before),
             self.show(self.after),
             self.verdict,
-            f"{significant(self.ratio)}x {between(low, high, self.pairs)}",
+            f"{significant(self.ratio)}x {between(low, high, math.prod(self.rounds))}",
         )
 
 
@@ -173,18 +183,20 @@ def difference(
         for new in after
         for old in before
     ]
-    ratio = statistics.median(every)
     ordered = sorted(every)
     low, high = (ordered[round(share * (len(every) - 1))] for share in (0.25, 0.75))
+    rounds = (len(before), len(after))
+    told = tolerance is not None and min(rounds) >= ENOUGH
     return Difference(
         key,
         field,
         statistics.median(before),
         statistics.median(after),
-        ratio,
+        statistics.median(every),
         (low, high),
-        len(every),
-        "info" if tolerance is None else verdict(every, tolerance),
+        rounds,
+        tolerance is not None,
+        verdict(every, tolerance) if told else "info",
         in_size if field in SIZES else in_time if field in TIMES or claim is None else claim.show,
     )
 
@@ -237,8 +249,16 @@ def failed_since(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     ]
 
 
-def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Say why the two may not be comparable."""
+def doubts(
+    before: Mapping[str, Any], after: Mapping[str, Any], subjects: Sequence[Subject] = ()
+) -> list[str]:
+    """Say why the two may not be comparable, and what the verdicts do not tell.
+
+    Args:
+        before: a record.
+        after: another one.
+        subjects: whose claims say which figures are costs.
+    """
     said: list[str] = []
     if before["machine"] != after["machine"]:
         said.append("measured on different machines or Pythons: this compares those too")
@@ -257,4 +277,11 @@ def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         said.append(f"not compared, because it failed after: {', '.join(failed)}")
     if before.get("quick") or after.get("quick"):
         said.append("measured with --quick: too few rounds for a figure")
+    found = compare(before, after, subjects=subjects)
+    if few := sum(each.ours and each.has_too_few for each in found):
+        what = f"{few} figures of ours have" if few > 1 else "a figure of ours has"
+        said.append(
+            f"{what} fewer than {ENOUGH} rounds before or after, and no verdict: "
+            f"measure both again with --rounds {ENOUGH}"
+        )
     return said

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import catalogue
 from benchmarks.compare import (
+    ENOUGH,
     TWICE,
     NotARecordError,
     check_record,
@@ -35,7 +36,7 @@ def test_worse_and_better_are_opposites(every: list[float], tolerance: float) ->
     assert verdict(every, tolerance + 1000) == "same"
 
 
-@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=12))
+@given(st.lists(st.floats(1e-9, 1e3), min_size=3, max_size=12))
 def test_the_same_is_the_same(values: list[float]) -> None:
     """A record does not differ from itself."""
     one = record({"ask": reports(*values, field="p50")})
@@ -56,6 +57,23 @@ def test_verdicts(before: list[float], after: list[float], expected: str) -> Non
     """A figure is worse if it is above by more than the tolerance, in nearly all pairs of rounds."""
     old, new = record({"send": reports(*before)}), record({"send": reports(*after)})
     assert [each.verdict for each in compare(old, new, 0.1)] == [expected]
+
+
+@pytest.mark.parametrize(("few", "many"), [((1.0,), (9.0,)), ((1.0,) * 2, (9.0,) * 7)])
+def test_few_rounds_are_no_verdict(few: tuple[float, ...], many: tuple[float, ...]) -> None:
+    """With fewer than three rounds on either side a figure is shown only, and it is told what to do."""
+    for pair in ((few, many), (many, few)):
+        records = [record({"send": reports(*values)}) for values in pair]
+        (found,) = compare(*records)
+        assert found.verdict == "info"
+        (doubt,) = doubts(*records)
+        assert doubt == (
+            "a figure of ours has fewer than 3 rounds before or after, and no verdict: "
+            "measure both again with --rounds 3"
+        )
+    two = record({"send": reports(1), "ask": reports(1), "peer": reports(1)}, sides={"peer": "a"})
+    (doubt,) = doubts(two, two)
+    assert doubt.startswith("2 figures of ours have fewer")
 
 
 def test_one_round_has_no_spread() -> None:
@@ -124,7 +142,7 @@ def test_every_figure_that_a_claim_names(path: Path) -> None:
             for report in rounds:
                 figures = report["figures"]
                 figures[field] = 50 * figures[field] + (claim.bound or 0) + 1
-            if sides[key] == "ours":
+            if sides[key] == "ours" and len(rounds) >= ENOUGH:
                 named.add((key, field))
     found = compare(old, new, subjects=catalogue.KEPT)
     assert named <= {(each.run, each.field) for each in found if each.verdict == "worse"}
@@ -134,7 +152,7 @@ def test_what_was_nothing() -> None:
     """What was nothing, or less, is worse if it is more than its claim allows; a count is written as one."""
 
     def counted(count: int) -> dict[str, Any]:
-        return record({"cancel ours": reports(count, field="after")})
+        return record({"cancel ours": reports(count, count, count, field="after")})
 
     (found,) = compare(counted(0), counted(5), subjects=catalogue.KEPT)
     assert (found.verdict, found.row[1:3]) == ("worse", ("0", "5"))
@@ -151,16 +169,16 @@ def test_what_has_two_names() -> None:
 
 def test_doubts() -> None:
     """Another machine, another speed and too few rounds are told."""
-    old, new = record({"send": reports(1)}), record({"send": reports(1)})
+    old, new = record({"send": reports(1, 1, 1)}), record({"send": reports(1, 1, 1)})
     assert not doubts(old, new)
-    slow = record({"send": [{"figures": {"message": 1}, "spin": [0.01, 0.01]}]}, quick=True)
+    slow = record({"send": 3 * [{"figures": {"message": 1}, "spin": [0.01, 0.01]}]}, quick=True)
     assert len(doubts(old, slow)) == 2
     assert len(doubts(old, {**new, "machine": {**MACHINE, "cores": 64}})) == 1
 
 
 def test_doubts_about_what_was_measured() -> None:
     """Other knobs and runs that failed since are told, as no figure shows them."""
-    old, new = record({"send": reports(1)}), record({"send": [{"error": "killed"}]})
+    old, new = record({"send": reports(1, 1, 1)}), record({"send": [{"error": "killed"}]})
     assert doubts(old, new) == ["not compared, because it failed after: send"]
     (doubt,) = doubts(old, {**old, "settings": {"backlog": 0}})
     assert "different settings" in doubt

@@ -114,14 +114,25 @@ def test_a_measurement(tmp_path: Path) -> None:
 def test_what_is_worse(tmp_path: Path) -> None:
     """A figure of ours that has risen by more than the tolerance is exit code 1."""
     before, after = tmp_path / "before.json", tmp_path / "after.json"
-    before.write_text(json.dumps(record({"send": reports(1.0, 1.1)})))
-    after.write_text(json.dumps(record({"send": reports(1.3, 1.4)})))
+    before.write_text(json.dumps(record({"send": reports(1.0, 1.1, 1.2)})))
+    after.write_text(json.dumps(record({"send": reports(1.4, 1.5, 1.6)})))
     done = run("bench", "compare", str(before), str(after))
     assert done.returncode == 1
     assert "worse" in done.stdout
     assert done.stdout.splitlines()[0].endswith("after / before [quartiles]")
     assert run("bench", "compare", str(before), str(after), "--tolerance", "0.5").returncode == 0
     assert run("bench", "compare", str(after), str(before)).returncode == 0
+
+
+def test_what_may_be_noise(tmp_path: Path) -> None:
+    """Two looks of one round each are no verdict: exit code 0, and a sentence that says what to do."""
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    before.write_text(json.dumps(record({"send": reports(1.0)})))
+    after.write_text(json.dumps(record({"send": reports(9.0)})))
+    done = run("bench", "compare", str(before), str(after))
+    assert done.returncode == 0
+    assert "9x [-]" in done.stdout
+    assert "measure both again with --rounds 3" in done.stderr
 
 
 def test_what_fails_now(tmp_path: Path) -> None:

@@ -227,10 +227,11 @@ def _comparison(package: str) -> Callable[..., int]:
         """
         read = _module(package, "command").read_record
         records = [read(path) for path in (before, after)]
-        found = compare.compare(*records, tolerance, _module(package, "catalogue").KEPT)
+        subjects = _module(package, "catalogue").KEPT
+        found = compare.compare(*records, tolerance, subjects)
         if not found:
             raise Refusal(NO_INPUT, f"{str(before)!r} and {str(after)!r} have no figure in common")
-        for doubt in compare.doubts(*records):
+        for doubt in compare.doubts(*records, subjects):
             complain(doubt)
         rows = [difference.row for difference in found]
         _show(package, [_module(package, "claims").Table(compare.HEAD, rows, verdict=3)])
