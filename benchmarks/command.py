@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -333,6 +333,11 @@ def heading(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def show_plain(parts: Sequence[Part]) -> None:
+    """Write tables and lines of text, with an empty line between them, as plain text."""
+    emit("\n\n".join(map(as_text, parts)) + "\n")
+
+
 def parts_of(subject: Subject, record: Mapping[str, Any]) -> list[Part]:
     """Return what is shown of a record: tables, and sentences."""
     errors = [
@@ -364,24 +369,39 @@ def read_record(path: Path) -> Mapping[str, Any]:
         raise Refusal(NO_INPUT, f"{str(path)!r} was not written by bench: {error}") from error
 
 
-def keep(subject: Subject, record: Mapping[str, Any], options: Options) -> None:
-    """Write the files that were asked for, and say which pictures there are.
+def deliver(
+    subject: Subject,
+    record: Mapping[str, Any],
+    options: Options,
+    show: Callable[[Sequence[Part]], None],
+) -> None:
+    """Keep a record, show it, draw it, and say which pictures there are.
+
+    Args:
+        subject: what was measured.
+        record: what was found.
+        options: which files were asked for.
+        show: writes tables and lines of text to standard output.
 
     Raises:
-        Refusal: one cannot be written, or nothing was measured that can be drawn; the other is
-            written all the same.
+        Refusal: something cannot be written, or nothing was measured that can be drawn; the rest
+            is there all the same, as it took long.
     """
     refusals: list[Refusal] = []
-    for write in (keep_record, keep_pictures):
+    for step in (
+        lambda: keep_record(record, options),
+        lambda: show(parts_of(subject, record)),
+        lambda: keep_pictures(subject, record, options),
+    ):
         try:
-            write(subject, record, options)
+            step()
         except Refusal as refusal:
             refusals.append(refusal)
     if refusals:
         raise Refusal(refusals[0].code, "; ".join(map(str, refusals)))
 
 
-def keep_record(_subject: Subject, record: Mapping[str, Any], options: Options) -> None:
+def keep_record(record: Mapping[str, Any], options: Options) -> None:
     """Write the record, if that was asked for."""
     if options.json is not None:
         with writing(options.json):
@@ -468,9 +488,7 @@ def run_subject(subject: Subject, doc: str | None, arguments: Sequence[str] | No
         check_extra()
         refuse_unfit(subject, given)
         record = measured_or_read(subject, given)
-        # First: it took long, and the files may go wrong.
-        emit("\n\n".join(map(as_text, parts_of(subject, record))) + "\n")
-        keep(subject, record, given)
+        deliver(subject, record, given, show_plain)
     except Refusal as refusal:
         complain(str(refusal))
         return refusal.code

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.records import record, reports
-from tests.cli.program import interrupt, is_running, run, run_command, started, wait_until
+from tests.cli.program import (
+    LIMIT,
+    PROGRAM,
+    interrupt,
+    is_running,
+    run,
+    run_command,
+    started,
+    wait_until,
+)
 
 WITHOUT_EXTRA = """
 import sys
@@ -109,6 +118,22 @@ def test_a_measurement(tmp_path: Path) -> None:
     assert kept["sides"]["bare ask"] == "limits"
     assert picture.read_text().startswith("<?xml")
     assert run("bench", "compare", str(file), str(file)).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    """Where the table cannot be written, the files that were asked for are there all the same."""
+    file, picture = tmp_path / "ask.json", tmp_path / "ask.svg"
+    few = ("--only", "ask", "--quick", "--rounds", "1")
+    arguments = ("bench", "ask", *few, "--json", str(file), "--plot", str(picture))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT
+        )
+    assert done.returncode == 1
+    assert done.stderr == "trioworkers: cannot write the output: No space left on device\n"
+    assert json.loads(file.read_text())["subject"] == "ask"
+    assert picture.exists()
 
 
 def test_what_is_worse(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -24,7 +25,7 @@ import trioworkers
 from trioworkers.bench import PrioritySettings
 
 from .exits import CRASHED, ENDED, NO_INPUT, WRONG_ARGUMENT, Refusal
-from .output import complain, emit, for_a_terminal
+from .output import complain, for_a_terminal
 
 __all__ = ["bench"]
 
@@ -170,9 +171,7 @@ def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
         command.ensure_peers(subject, yes=options.yes)
     with _progress() as progress:
         record = command.measured_subject(subject, options, progress)
-    # First: it took long, and the files may go wrong.
-    _show(package, command.parts_of(subject, record))
-    command.keep(subject, record, options)
+    command.deliver(subject, record, options, functools.partial(_show, package))
     return CRASHED if command.failed(record) else ENDED
 
 
@@ -247,8 +246,7 @@ def _comparison(package: str) -> Callable[..., int]:
 def _show(package: str, parts: Sequence[Any]) -> None:
     """Write tables and lines of text, with an empty line between them."""
     if not for_a_terminal():
-        as_text = _module(package, "claims").as_text
-        emit("\n\n".join(map(as_text, parts)) + "\n")
+        _module(package, "command").show_plain(parts)
         return
     console = Console(highlight=False)
     for number, part in enumerate(parts):
