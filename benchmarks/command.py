@@ -119,11 +119,12 @@ def refuse_unfit(subject: Subject, options: Options) -> None:
     if options.rounds is not None and not 1 <= options.rounds <= MOST_ROUNDS:
         sentence = f"rounds is {options.rounds}: give a number from 1 to {MOST_ROUNDS:,}"
         raise Refusal(WRONG_ARGUMENT, sentence)
-    if options.peers and not subject.needed_peers():
-        alone = subject.alone or f"{name} has no peers"
-        raise Refusal(WRONG_ARGUMENT, f"{alone}: leave out --peers")
     if options.only is not None and subject.take is not None:
         raise Refusal(WRONG_ARGUMENT, f"{name} is measured as a whole: leave out --only")
+    if options.peers and not subject.needed_peers(chosen(subject, options)):
+        what = name if options.only is None else f"{options.only} of {name}"
+        alone = subject.alone or f"{what} has no peers"
+        raise Refusal(WRONG_ARGUMENT, f"{alone}: leave out --peers")
     chosen(subject, options)
     refuse_unfit_files(subject, options)
 
@@ -176,13 +177,18 @@ def chosen(subject: Subject, options: Options) -> list[Group]:
     return [(known | shorter)[name] for name in known if name in named]
 
 
-def ensure_peers(subject: Subject, *, yes: bool) -> None:
+def ensure_peers(subject: Subject, *, yes: bool, groups: Sequence[Group] | None = None) -> None:
     """Make the environments of the peers that a subject needs.
+
+    Args:
+        subject: what is measured.
+        yes: do not ask.
+        groups: which parts of it; by default all.
 
     Raises:
         Refusal: one is missing, and may not or cannot be made.
     """
-    for peer in subject.needed_peers().values():
+    for peer in subject.needed_peers(groups).values():
         try:
             peer.ensure(yes=yes)
         except PeerRefusedError as error:
@@ -506,7 +512,7 @@ def measured_or_read(subject: Subject, given: Given) -> Mapping[str, Any]:
     """
     if given.show is None:
         if given.peers:
-            ensure_peers(subject, yes=given.yes)
+            ensure_peers(subject, yes=given.yes, groups=chosen(subject, given))
         return measured_subject(subject, given)
     record = read_record(given.show)
     # Records of former times do not tell their subject.

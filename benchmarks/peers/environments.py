@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -27,7 +29,7 @@ sys.exit(any(version(name) != wanted for name, wanted in (a.split("==") for a in
 
 
 class PeerRefusedError(Exception):
-    """The environment is missing and may not be made."""
+    """The environment is missing, and may not or cannot be made; says why."""
 
 
 @attrs.frozen
@@ -68,30 +70,32 @@ class Peer:
         return self._runs("-c", _HOLDS, *self.requirements)
 
     def ensure(self, *, yes: bool) -> None:
-        """Make the environment if there is none, after asking.
+        """Make the environment if there is none that works, after asking.
 
         Args:
             yes: Do not ask.
 
         Raises:
-            PeerRefusedError: There is none, and the answer was no.
+            PeerRefusedError: There is none, and the answer was no, or its folder cannot be made.
             subprocess.CalledProcessError: The installation failed.
         """
         if self.is_ready():
             return
         _agree(self.requirements[0], self.megabytes, self.folder, yes=yes)
-        if not self._runs("-m", "pip", "--version"):
-            venv.create(self.folder, with_pip=True, clear=True)
-        subprocess.run(
-            [self.python, "-m", "pip", "install", "--quiet", *self.requirements],
-            check=True,
-            stdout=sys.stderr,
-        )
+        with _making(self.folder):
+            if not self._runs("-m", "pip", "--version"):
+                venv.create(self.folder, with_pip=True, clear=True)
+            subprocess.run(
+                [self.python, "-m", "pip", "install", "--quiet", *self.requirements],
+                check=True,
+                stdout=sys.stderr,
+            )
 
     def _runs(self, *arguments: str) -> bool:
-        if not self.python.exists():
+        try:
+            done = subprocess.run([self.python, *arguments], capture_output=True, check=False)
+        except OSError:  # it is not there, or is nothing that can be started
             return False
-        done = subprocess.run([self.python, *arguments], capture_output=True, check=False)
         return done.returncode == 0
 
 
@@ -127,7 +131,8 @@ class NodePeer:
             yes: Do not ask.
 
         Raises:
-            PeerRefusedError: It is not there, and the answer was no, or there is no npm.
+            PeerRefusedError: It is not there, and the answer was no, or there is no npm, or its
+                folder cannot be made.
             subprocess.CalledProcessError: The installation failed.
         """
         if self.is_ready():
@@ -138,13 +143,14 @@ class NodePeer:
             message = f"{requirement} needs Node and npm; install them first"
             raise PeerRefusedError(message)
         _agree(requirement, self.megabytes, self.folder, yes=yes)
-        self.folder.mkdir(parents=True, exist_ok=True)
         quietly = ("--no-audit", "--no-fund", "--no-save", "--silent")
-        subprocess.run(
-            [npm, "install", *quietly, "--prefix", self.folder, requirement],
-            check=True,
-            stdout=sys.stderr,
-        )
+        with _making(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            subprocess.run(
+                [npm, "install", *quietly, "--prefix", self.folder, requirement],
+                check=True,
+                stdout=sys.stderr,
+            )
 
 
 def _agree(requirement: str, megabytes: int, folder: Path, *, yes: bool) -> None:
@@ -153,6 +159,21 @@ def _agree(requirement: str, megabytes: int, folder: Path, *, yes: bool) -> None
     if not yes and (not sys.stdin.isatty() or not _says_yes()):
         message = f"{requirement} is needed; say --yes to let it be installed"
         raise PeerRefusedError(message)
+
+
+@contextmanager
+def _making(folder: Path) -> Iterator[None]:
+    """Say which folder it is that cannot be made.
+
+    Raises:
+        PeerRefusedError: The system, or `venv`, refuses it.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"cannot make {str(folder)!r} ({reason}): see to that folder"
+        raise PeerRefusedError(message) from error
 
 
 def _says_yes() -> bool:
@@ -201,11 +222,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.peers) - PEERS.keys():
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    try:
-        for name in arguments.peers or PEERS:
+    for name in arguments.peers or PEERS:
+        try:
             PEERS[name].ensure(yes=arguments.yes)
-    except PeerRefusedError as error:
-        sys.exit(str(error))
+        except PeerRefusedError as error:
+            sys.exit(str(error))
+        except subprocess.CalledProcessError:
+            sys.exit(f"{name} could not be installed: see above")
 
 
 if __name__ == "__main__":

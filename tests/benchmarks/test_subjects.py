@@ -14,7 +14,7 @@ from benchmarks.catalogue import QUESTIONS, SUBJECTS
 from benchmarks.claims import Samples
 from benchmarks.harness import Run
 from benchmarks.report import RESULTS
-from benchmarks.subjects import Curve, Dots, Subject, at_sizes, exponents_of
+from benchmarks.subjects import PEERS, Curve, Dots, Subject, at_sizes, exponents_of
 from tests.benchmarks.records import MACHINE, record, reports
 from trioworkers._cli.exits import Refusal
 
@@ -90,6 +90,23 @@ def test_a_part_is_known_or_refused(name: str) -> None:
         assert [each.name for each in chosen] == [group.name]
     with pytest.raises(Refusal, match=r"leave out --only|has no part 'nothing': give some of"):
         command.refuse_unfit(subject, options(subject, "--only", "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("only", "needed"), [(None, {"pykka", "pipecat"}), ("flat", {"pipecat"}), ("send", PEERS)]
+)
+def test_the_peers_of_a_part(only: str | None, needed: set[str]) -> None:
+    """Only the peers that the chosen parts are compared with have to be there."""
+    subject = SUBJECTS["throughput"]
+    given = options(subject, "--peers", *(() if only is None else ("--only", only)))
+    assert subject.needed_peers(command.chosen(subject, given)).keys() == set(needed)
+
+
+def test_a_part_without_peers() -> None:
+    """A part that nobody else takes part in is refused with --peers, as a subject of such parts is."""
+    subject = SUBJECTS["ask"]
+    with pytest.raises(Refusal, match="jobs of ask has no peers: leave out --peers"):
+        command.refuse_unfit(subject, options(subject, "--only", "jobs", "--peers"))
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -168,7 +168,8 @@ def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
     subject = make()
     command.refuse_unfit(subject, options)
     if options.peers:
-        command.ensure_peers(subject, yes=options.yes)
+        groups = command.chosen(subject, options)
+        command.ensure_peers(subject, yes=options.yes, groups=groups)
     with _progress() as progress:
         record = command.measured_subject(subject, options, progress)
     command.deliver(subject, record, options, functools.partial(_show, package))
