@@ -25,7 +25,7 @@ from .claims import Part, Samples, as_text, noise
 from .compare import NotARecordError, check_record
 from .harness import CHECKOUT, Group, Progress, machine, measure, on_stderr
 from .peers.environments import PeerRefusedError
-from .plots import SUFFIXES, NoPlotError, check_path, draw_subject
+from .plots import SUFFIXES, NoPlotError, check_path, could_draw, draw_subject
 from .stats import in_ms
 from .subjects import Subject
 
@@ -143,6 +143,7 @@ def refuse_unfit_files(subject: Subject, options: Options) -> None:
             check_path(options.plot)
         except NoPlotError as error:
             raise Refusal(WRONG_ARGUMENT, f"--plot: {error}") from error
+        refuse_unseen(subject, options)
     if options.json is not None and (options.json.is_dir() or not options.json.parent.is_dir()):
         raise Refusal(
             WRONG_ARGUMENT,
@@ -152,6 +153,25 @@ def refuse_unfit_files(subject: Subject, options: Options) -> None:
     if options.json is not None and options.json.suffix.lower() in SUFFIXES:
         sentence = f"--json: {str(options.json)!r} is the name of a picture: give a .json"
         raise Refusal(WRONG_ARGUMENT, sentence)
+
+
+def refuse_unseen(subject: Subject, options: Options) -> None:
+    """Refuse to draw where no part that is measured is in a picture.
+
+    Raises:
+        Refusal: that is so; says which parts are.
+    """
+    sides = subject.sides(peers=options.peers)
+
+    def is_seen(groups: Sequence[Group]) -> bool:
+        return could_draw(
+            subject, {run.key for group in groups for run in group.runs if run.side in sides}
+        )
+
+    if not is_seen(chosen(subject, options)):
+        seen = ",".join(group.name for group in subject.groups if is_seen([group]))
+        sentence = f"a plot of {subject.name} shows nothing of {options.only}"
+        raise Refusal(WRONG_ARGUMENT, f"{sentence}: add {seen} to --only, or leave out --plot")
 
 
 def chosen(subject: Subject, options: Options) -> list[Group]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,23 @@ def is_measured(plot: Curve | Dots, samples: Samples) -> bool:
     if isinstance(plot, Curve):
         return any(measured_line(plot, side, samples) for side in plot.lines)
     return any(values_of(samples, key, "p50") for _, key in plot.rows)
+
+
+def could_draw(subject: Subject, keys: Container[str]) -> bool:
+    """Tell whether there will be something to draw once some runs have been measured.
+
+    A subject that draws in a way of its own knows only afterwards.
+
+    Args:
+        subject: what is measured.
+        keys: of these runs.
+    """
+    return subject.draw is not None or any(
+        any(sum(key in keys for _, key in line) > 1 for line in plot.lines.values())
+        if isinstance(plot, Curve)
+        else any(key in keys for _, key in plot.rows)
+        for plot in subject.plots
+    )
 
 
 def runs_of(plot: Curve | Dots) -> list[str]:
@@ -269,4 +286,12 @@ def footnote(plot: Curve | Dots, record: Mapping[str, Any]) -> str:
     )
 
 
-__all__ = ["NoPlotError", "check_path", "digest", "draw", "draw_subject", "is_measured"]
+__all__ = [
+    "NoPlotError",
+    "check_path",
+    "could_draw",
+    "digest",
+    "draw",
+    "draw_subject",
+    "is_measured",
+]

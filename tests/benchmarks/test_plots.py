@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.plots import NoPlotError, check_path, digest, draw_subject
+from benchmarks.plots import NoPlotError, check_path, could_draw, digest, draw_subject, is_measured
 from benchmarks.subjects import Curve, Dots, Subject
 from tests.benchmarks.records import record, reports
 
@@ -46,6 +46,16 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
     """Where no plot has figures, that is an error, and no empty picture."""
     with pytest.raises(NoPlotError, match="nothing was measured"):
         draw_subject(SUBJECT, record({"a": reports(1e-6)}), tmp_path / "plot.svg")
+
+
+@pytest.mark.parametrize(
+    ("keys", "drawn"), [("a", False), ("ac", False), ("ab", True), ("cd", True), ("f", True)]
+)
+def test_what_will_be_drawn(keys: str, drawn: bool) -> None:
+    """Whether there will be a picture is known before anything is measured: a line has two sizes."""
+    assert could_draw(SUBJECT, keys) == drawn
+    samples = {key: [{"figures": {"p50": 1e-6, "p99": 2e-6, "message": 1e-6}}] for key in keys}
+    assert any(is_measured(plot, samples) for plot in SUBJECT.plots) == drawn
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,10 @@ def test_help_without_the_extra() -> None:
         (["ask", "--plot", "plot.pdf"], "a .svg or a .png"),
         (["ask", "--plot", "nowhere/plot.svg"], "no folder 'nowhere'"),
         (["ask", "--json", "nowhere/a.json"], "'nowhere/a.json'"),
+        (
+            ["throughput", "--only", "send,others", "--plot", "plot.svg"],
+            "a plot of throughput shows nothing of send,others: add flat to --only",
+        ),
         (["micro", "--plot", "plot.svg"], "micro has no plot"),
         (["micro", "--only", "make"], "micro is measured as a whole"),
         (["micro", "--peers"], "micro has no peers"),
