@@ -1,6 +1,6 @@
 """What must hold of measured figures, and the table that says whether it does.
 
-Pure: takes samples that somebody measured, and returns lines of text.
+Pure: takes samples that somebody measured, or the record that holds them, and returns lines of text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ Verdict = Literal["PASS", "FAIL", "info", "skip"]
 
 Samples = dict[str, list[dict[str, Any]]]
 """For each run's key, the reports of its rounds."""
+
+BUSY_LOAD = 0.7
+"""How many others may want each core before a measurement."""
+
+BUSY_SPIN = 1.7
+"""How many times the median a fixed loop may take."""
 
 
 @attrs.frozen
@@ -99,9 +105,7 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
     at_most = claim.kind in ("within", "below")
     # What the ratio is at least, or at most, where a side is only known to take longer than that.
     low, high = (ours_open, other_open) if at_most else (other_open, ours_open)
-    ratio = (
-        "-" if low and high else "> " * low + "< " * high + describe(claim, spread, len(compared))
-    )
+    ratio = bounded(describe(claim, spread, len(compared)), low, high)
     if claim.bound is None:
         verdict = "info"
     else:
@@ -114,7 +118,12 @@ def judge(claim: Claim, samples: Samples, sides: Mapping[str, str]) -> Line:
 
 def written(claim: Claim, figures: Sequence[float], is_open: bool) -> str:
     """Write the median of a figure, which may only be a bound."""
-    return "> " * is_open + claim.show(statistics.median(figures))
+    return bounded(claim.show(statistics.median(figures)), is_open)
+
+
+def bounded(text: str, low: bool, high: bool = False) -> str:
+    """Write what something is at least, if `low`, or at most, if `high`; with both it is anything."""
+    return "-" if low and high else "> " * low + "< " * high + text
 
 
 def is_without_figure(claim: Claim, samples: Samples) -> bool:
@@ -220,3 +229,18 @@ def noise(samples: Samples) -> Spread:
     """Return how much the machine's speed varied: a fixed loop's time beside every measurement."""
     spins = [spin for reports in samples.values() for r in reports for spin in r.get("spin", ())]
     return Spread.of(spins or [0.0])
+
+
+def slowest(spread: Spread) -> float:
+    """Return how many times the median of the fixed loop's times the largest is."""
+    return spread.high / spread.median if spread.median else 1.0
+
+
+def signs_of_load(record: Mapping[str, Any]) -> list[str]:
+    """Return what tells that a machine was busy: the load before, and the fixed loop meanwhile."""
+    found: list[str] = []
+    if record["load"] > BUSY_LOAD * (record["machine"]["cores"] or 1):
+        found.append(f"a load of {record['load']} before")
+    if (worst := slowest(noise(record["samples"]))) > BUSY_SPIN:
+        found.append(f"a fixed loop that took {worst:.2g} times as long, meanwhile")
+    return found

@@ -21,18 +21,13 @@ from typing import Any, Protocol
 from trioworkers._cli.exits import CANCELLED, CRASHED, NO_INPUT, WRONG_ARGUMENT, Refusal
 from trioworkers._cli.output import complain, emit
 
-from .claims import Part, Samples, as_text, noise
+from .claims import Part, Samples, as_text, noise, signs_of_load, slowest
 from .compare import NotARecordError, check_record
 from .harness import CHECKOUT, Group, Progress, machine, measure, on_stderr
 from .peers.environments import PeerRefusedError
 from .plots import SUFFIXES, NoPlotError, check_path, could_draw, draw_subject
 from .stats import in_ms
 from .subjects import Subject
-
-BUSY_LOAD = 0.7
-"""How many others may want each core before a measurement."""
-
-BUSY_SPIN = 1.7
 
 MOST_ROUNDS = 1_000
 
@@ -332,7 +327,6 @@ def heading(record: Mapping[str, Any]) -> list[str]:
     described = record["machine"]
     names = (f"{name} {version}" for name, version in record["versions"].items())
     spread = noise(record["samples"])
-    slowest = spread.high / spread.median if spread.median else 1.0
     took = [
         f"{record['seconds']} s",
         "quick" * record["quick"],
@@ -343,18 +337,10 @@ def heading(record: Mapping[str, Any]) -> list[str]:
         f"{described['implementation']} {described['python']}, {', '.join(names)}",
         f"commit {record['commit']}, {record['started']}, {', '.join(filter(None, took))}; "
         f"noise: a fixed loop took {in_ms(spread.median)}, {in_ms(spread.low)} at best, "
-        f"{slowest:.2g} times the median at worst",
+        f"{slowest(spread):.2g} times the median at worst",
     ]
-    signs = [
-        f"a load of {record['load']} before"
-        if record["load"] > BUSY_LOAD * (described["cores"] or 1)
-        else "",
-        f"a fixed loop that took {slowest:.2g} times as long, meanwhile"
-        if slowest > BUSY_SPIN
-        else "",
-    ]
-    if any(signs):
-        told = " and ".join(filter(None, signs))
+    if signs := signs_of_load(record):
+        told = " and ".join(signs)
         lines.append(f"the machine was busy ({told}): do not trust what is under 1 ms")
     return lines
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from .claims import Claim, between, noise
+from .claims import Claim, Figure, between, bounded, is_bound, noise, signs_of_load
 from .stats import in_ms, in_size, in_time, share_above, significant
 from .subjects import Subject
 
@@ -57,6 +57,9 @@ NEEDED = ("started", "seconds", "load", "quick", "commit", "versions")
 DESCRIBED = ("cpu", "cores", "system", "python", "implementation")
 """What it says of its machine."""
 
+MOST_NAMES = 5
+"""How many missing figures are named."""
+
 HEAD = ("what", "before", "after", "", "after / before [quartiles]")
 
 
@@ -75,6 +78,7 @@ class Difference:
     ratio: float
     quartiles: tuple[float, float]
     rounds: tuple[int, int]
+    bounds: tuple[bool, bool]
     ours: bool
     verdict: Verdict
     show: Show
@@ -88,12 +92,14 @@ class Difference:
     def row(self) -> tuple[str, str, str, str, str]:
         """The figure as text, for a table."""
         low, high = (significant(each) for each in self.quartiles)
+        ratio = f"{significant(self.ratio)}x {between(low, high, math.prod(self.rounds))}"
+        old, new = self.bounds
         return (
             f"{self.run}, {self.field}",
-            self.show(self.before),
-            self.show(self.after),
+            bounded(self.show(self.before), old),
+            bounded(self.show(self.after), new),
             self.verdict,
-            f"{significant(self.ratio)}x {between(low, high, math.prod(self.rounds))}",
+            bounded(ratio, low=new, high=old),
         )
 
 
@@ -146,12 +152,12 @@ def compare(
     for key, reports in before["samples"].items():
         claims = claims_of(key, subjects)
         new = dict(costs(after["samples"].get(key, ()), claims))
-        ours = sides.get(key, "ours") == "ours"
-        found += [
-            difference(key, field, old, new[field], tolerance if ours else None, claims.get(field))
-            for field, old in costs(reports, claims)
-            if field in new
-        ]
+        told = tolerance if sides.get(key, "ours") == "ours" else None
+        for field, old in costs(reports, claims):
+            if field in new:
+                figure = Figure(key, field)
+                bounds = is_bound(before["samples"], figure), is_bound(after["samples"], figure)
+                found.append(difference(figure, old, new[field], bounds, told, claims.get(field)))
     return found
 
 
@@ -168,10 +174,10 @@ def claims_of(key: str, subjects: Iterable[Subject]) -> dict[str, Claim]:
 
 
 def difference(
-    key: str,
-    field: str,
+    figure: Figure,
     before: list[float],
     after: list[float],
+    bounds: tuple[bool, bool],
     tolerance: float | None,
     claim: Claim | None,
 ) -> Difference:
@@ -186,18 +192,25 @@ def difference(
     ordered = sorted(every)
     low, high = (ordered[round(share * (len(every) - 1))] for share in (0.25, 0.75))
     rounds = (len(before), len(after))
-    told = tolerance is not None and min(rounds) >= ENOUGH
+    said: Verdict = "info"
+    if tolerance is not None and min(rounds) >= ENOUGH:
+        said = proven(verdict(every, tolerance), bounds)
     return Difference(
-        key,
-        field,
+        figure.run,
+        figure.field,
         statistics.median(before),
         statistics.median(after),
         statistics.median(every),
         (low, high),
         rounds,
+        bounds,
         tolerance is not None,
-        verdict(every, tolerance) if told else "info",
-        in_size if field in SIZES else in_time if field in TIMES or claim is None else claim.show,
+        said,
+        in_size
+        if figure.field in SIZES
+        else in_time
+        if figure.field in TIMES or claim is None
+        else claim.show,
     )
 
 
@@ -215,6 +228,12 @@ def verdict(every: list[float], tolerance: float) -> Verdict:
     if ratio < 1 / (1 + tolerance) and share_above(inverse, 1) >= CERTAIN:
         return "better"
     return "same"
+
+
+def proven(said: Verdict, bounds: tuple[bool, bool]) -> Verdict:
+    """Return a verdict, if figures prove it that are only bounds, before or after."""
+    before, after = bounds
+    return "info" if said in (["worse"] * before + ["better"] * after) else said
 
 
 def costs(reports: Any, claimed: Iterable[str]) -> Iterator[tuple[str, list[float]]]:
@@ -249,6 +268,66 @@ def failed_since(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
     ]
 
 
+def missing_since(
+    before: Mapping[str, Any], after: Mapping[str, Any], subjects: Sequence[Subject]
+) -> list[str]:
+    """Return the runs, and the costs of runs, that were measured before, and not after."""
+    found: list[str] = []
+    for key, reports in before["samples"].items():
+        claimed = claims_of(key, subjects)
+        new = after["samples"].get(key, ())
+        if not new:
+            found += [key] * any("figures" in report for report in reports)
+        elif all("figures" in report for report in new):
+            found += [
+                f"{key}, {field}"
+                for field, _ in costs(reports, claimed)
+                if not all(is_number(report["figures"].get(field)) for report in new)
+            ]
+    return found
+
+
+def changed_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the libraries that both were measured with, and that were not the same."""
+    old, new = before["versions"], after["versions"]
+    return [
+        f"{name} {old[name]} before, {new[name]} after"
+        for name in old
+        if name in new and old[name] != new[name]
+    ]
+
+
+def some(names: Sequence[str]) -> str:
+    """Name a few, and say how many more there are."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def differences_around(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Say what else differs than the code between the two."""
+    if before["machine"] != after["machine"]:
+        yield "measured on different machines or Pythons: this compares those too"
+    old, new = noise(before["samples"]).median, noise(after["samples"]).median
+    if old and new and not 0.9 < new / old < 1.1:
+        yield (
+            f"a fixed loop took {in_ms(old)} before and {in_ms(new)} after: "
+            f"the machine's own speed differed"
+        )
+    for name in ("settings", "scenario"):
+        if before.get(name) != after.get(name):
+            yield f"measured with different {name}: this compares those too"
+    if changed := changed_versions(before, after):
+        yield f"measured with different versions ({'; '.join(changed)}): this compares those too"
+
+
+def doubts_about(name: str, record: Mapping[str, Any]) -> Iterator[str]:
+    """Say why one of the two may not be what it seems."""
+    if signs := signs_of_load(record):
+        yield f"the {name} was measured on a busy machine ({' and '.join(signs)})"
+    if record.get("early"):
+        yield f"the {name} ended early: it has fewer rounds, or fewer runs"
+
+
 def doubts(
     before: Mapping[str, Any], after: Mapping[str, Any], subjects: Sequence[Subject] = ()
 ) -> list[str]:
@@ -259,22 +338,15 @@ def doubts(
         after: another one.
         subjects: whose claims say which figures are costs.
     """
-    said: list[str] = []
-    if before["machine"] != after["machine"]:
-        said.append("measured on different machines or Pythons: this compares those too")
-    old, new = noise(before["samples"]).median, noise(after["samples"]).median
-    if old and new and not 0.9 < new / old < 1.1:
-        said.append(
-            f"a fixed loop took {in_ms(old)} before and {in_ms(new)} after: "
-            f"the machine's own speed differed"
-        )
-    said.extend(
-        f"measured with different {name}: this compares those too"
-        for name in ("settings", "scenario")
-        if before.get(name) != after.get(name)
-    )
+    said = [
+        *differences_around(before, after),
+        *doubts_about("older", before),
+        *doubts_about("newer", after),
+    ]
     if failed := failed_since(before, after):
         said.append(f"not compared, because it failed after: {', '.join(failed)}")
+    if missing := missing_since(before, after, subjects):
+        said.append(f"not compared, because it is missing after: {some(missing)}")
     if before.get("quick") or after.get("quick"):
         said.append("measured with --quick: too few rounds for a figure")
     found = compare(before, after, subjects=subjects)

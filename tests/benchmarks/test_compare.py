@@ -63,10 +63,10 @@ def test_verdicts(before: list[float], after: list[float], expected: str) -> Non
 def test_few_rounds_are_no_verdict(few: tuple[float, ...], many: tuple[float, ...]) -> None:
     """With fewer than three rounds on either side a figure is shown only, and it is told what to do."""
     for pair in ((few, many), (many, few)):
-        records = [record({"send": reports(*values)}) for values in pair]
-        (found,) = compare(*records)
+        before, after = (record({"send": reports(*values)}) for values in pair)
+        (found,) = compare(before, after)
         assert found.verdict == "info"
-        (doubt,) = doubts(*records)
+        (doubt,) = doubts(before, after)
         assert doubt == (
             "a figure of ours has fewer than 3 rounds before or after, and no verdict: "
             "measure both again with --rounds 3"
@@ -182,3 +182,50 @@ def test_doubts_about_what_was_measured() -> None:
     assert doubts(old, new) == ["not compared, because it failed after: send"]
     (doubt,) = doubts(old, {**old, "settings": {"backlog": 0}})
     assert "different settings" in doubt
+
+
+def test_doubts_about_one_of_the_two() -> None:
+    """Which of the two was measured on a busy machine, or ended early, is told."""
+    good = record({"send": reports(1, 1, 1)})
+    busy, early = {**good, "load": 9.0}, {**good, "early": True}
+    assert doubts(busy, good) == ["the older was measured on a busy machine (a load of 9.0 before)"]
+    (doubt,) = doubts(good, early)
+    assert doubt.startswith("the newer ended early")
+
+
+def test_doubts_about_libraries() -> None:
+    """A library whose version has changed is told with both; one that one of the two lacks is not."""
+    samples = {"send": reports(1, 1, 1)}
+    old = record(samples, versions={"attrs": "1", "pykka": "4", "trio": "0.31"})
+    new = record(samples, versions={"attrs": "1", "trio": "0.35"})
+    (doubt,) = doubts(old, new)
+    assert "different versions (trio 0.31 before, 0.35 after)" in doubt
+
+
+def test_doubts_about_what_is_missing() -> None:
+    """Runs and costs that were there before and are missing after are named; many are counted."""
+    both = {"message": 1.0, "p50": 1.0}
+    old = record({"send": 3 * [{"figures": both}], "ask": reports(1, 1, 1), "bad": [{"error": ""}]})
+    new = record({"send": reports(1, 1, 1)})
+    assert doubts(old, new) == ["not compared, because it is missing after: send, p50, ask"]
+    assert not doubts(new, old)
+    many = record({str(n): reports(1, 1, 1) for n in range(9)})
+    (doubt,) = doubts(many, record({}))
+    assert doubt.endswith("missing after: 0, 1, 2, 3, 4 and 4 more")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "row"),
+    [
+        ((), ("message",), ("10 s", "> 90 s", "worse", "> 9x [9 - 9]")),
+        (("message",), (), ("> 10 s", "90 s", "info", "< 9x [9 - 9]")),
+        (("message",), ("message",), ("> 10 s", "> 90 s", "info", "-")),
+    ],
+)
+def test_bounds(old: tuple[str, ...], new: tuple[str, ...], row: tuple[str, ...]) -> None:
+    """A time waited in vain is written as a bound, as is a ratio made of it, and proves no more."""
+    before, after = record({"send": reports(10, 10, 10)}), record({"send": reports(90, 90, 90)})
+    for each, bounds in ((before, old), (after, new)):
+        each["samples"]["send"][0]["bounds"] = list(bounds)
+    (found,) = compare(before, after)
+    assert found.row[1:] == row
