@@ -10,6 +10,7 @@ import argparse
 import datetime as dt
 import importlib.util
 import json
+import math
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -365,6 +366,18 @@ def parts_of(subject: Subject, record: Mapping[str, Any]) -> list[Part]:
 # Keeping, and reading again
 
 
+def finite(text: str) -> float:
+    """Read a number as JSON has them; Python would read NaN and Infinity as well.
+
+    Raises:
+        ValueError: it is no number, or too large for one.
+    """
+    if not math.isfinite(value := float(text)):
+        message = f"it has {text}, which is no number"
+        raise ValueError(message)
+    return value
+
+
 def read_record(path: Path) -> Mapping[str, Any]:
     """Return the record in a file.
 
@@ -372,7 +385,8 @@ def read_record(path: Path) -> Mapping[str, Any]:
         Refusal: there is none.
     """
     try:
-        return check_record(json.loads(path.read_bytes()))
+        text = path.read_bytes()
+        return check_record(json.loads(text, parse_constant=finite, parse_float=finite))
     except OSError as error:
         raise Refusal(NO_INPUT, f"cannot read {str(path)!r}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ Peers and limits are shown, but are no verdict: they say how much the machine it
 from __future__ import annotations
 
 import math
+import reprlib
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -51,11 +52,31 @@ CERTAIN = 0.9
 ENOUGH = 3
 """How many rounds there must be, before and after: nine of ten ratios of one pair are that pair."""
 
-NEEDED = ("started", "seconds", "load", "quick", "commit", "versions")
-"""What a record has, beside its machine and its samples."""
+Kinds: TypeAlias = Mapping[str, tuple[type, ...]]
 
-DESCRIBED = ("cpu", "cores", "system", "python", "implementation")
+TEXT, NUMBER, LIST, OBJECT = (str,), (int, float), (list,), (dict,)
+
+NEEDED: Kinds = {
+    "machine": OBJECT, "samples": OBJECT, "started": TEXT, "seconds": NUMBER, "load": NUMBER,
+    "quick": (bool,), "commit": TEXT, "versions": OBJECT,
+}  # fmt: skip
+"""What a record has."""
+
+POSSIBLE: Kinds = {
+    "sides": OBJECT, "settings": OBJECT, "scenario": (str, type(None)), "early": (bool,),
+}  # fmt: skip
+"""What it may have."""
+
+DESCRIBED: Kinds = {
+    "cpu": TEXT, "cores": (int, type(None)), "system": TEXT, "python": TEXT, "implementation": TEXT,
+}  # fmt: skip
 """What it says of its machine."""
+
+REPORTED: Kinds = {"figures": OBJECT, "spin": LIST, "versions": OBJECT, "bounds": LIST}
+"""What the report of a round may have."""
+
+CALLED = {str: "text", int: "number", bool: "boolean", list: "list", dict: "object"}
+"""What JSON calls each type."""
 
 MOST_NAMES = 5
 """How many missing figures are named."""
@@ -112,24 +133,42 @@ def check_record(record: object) -> Mapping[str, Any]:
     if not isinstance(record, dict):
         message = "it holds no JSON object"
         raise NotARecordError(message)
-    samples = record.get("samples")
-    if not isinstance(samples, dict) or not isinstance(record.get("machine"), dict):
-        message = "it has no 'machine' and 'samples'"
-        raise NotARecordError(message)
-    if missing := [name for name in NEEDED if name not in record]:
-        message = f"it has no {missing[0]!r}"
-        raise NotARecordError(message)
-    if missing := [name for name in DESCRIBED if name not in record["machine"]]:
-        message = f"its machine has no {missing[0]!r}"
-        raise NotARecordError(message)
-    for key, reports in samples.items():
+    check_kinds("it", record, NEEDED, needed=True)
+    check_kinds("it", record, POSSIBLE)
+    check_kinds("its machine", record["machine"], DESCRIBED, needed=True)
+    for key, reports in record["samples"].items():
         if not isinstance(reports, list) or not all(isinstance(each, dict) for each in reports):
             message = f"its sample {key!r} is no list of reports"
             raise NotARecordError(message)
-        if not all(isinstance(each.get("figures", {}), dict) for each in reports):
-            message = f"its sample {key!r} has figures that are none"
-            raise NotARecordError(message)
+        for report in reports:
+            check_kinds(f"its sample {key!r}", report, REPORTED)
+            if not all(map(is_number, report.get("spin", ()))):
+                value = reprlib.repr(report["spin"])
+                message = f"its sample {key!r} has {value} as 'spin': no list of numbers"
+                raise NotARecordError(message)
     return record
+
+
+def check_kinds(
+    whose: str, found: Mapping[str, Any], kinds: Kinds, *, needed: bool = False
+) -> None:
+    """Check the types of what has names, and with `needed` that it is there.
+
+    Raises:
+        NotARecordError: something is missing, or of another type.
+    """
+    for name, types in kinds.items():
+        if name not in found:
+            if needed:
+                message = f"{whose} has no {name!r}"
+                raise NotARecordError(message)
+        # True is a number to Python only.
+        elif not isinstance(found[name], types) or (
+            isinstance(found[name], bool) and bool not in types
+        ):
+            value = reprlib.repr(found[name])
+            message = f"{whose} has {value} as {name!r}: no {CALLED[types[0]]}"
+            raise NotARecordError(message)
 
 
 def compare(

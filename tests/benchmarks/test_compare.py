@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,41 @@ def test_what_is_no_record(found: Any) -> None:
         check_record(found)
 
 
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"sides": []}, "it has [] as 'sides': no object"),
+        ({"load": "x"}, "it has 'x' as 'load': no number"),
+        ({"load": True}, "it has True as 'load': no number"),
+        ({"versions": []}, "it has [] as 'versions': no object"),
+        ({"quick": 1}, "it has 1 as 'quick': no boolean"),
+        ({"machine": {**MACHINE, "cores": "2"}}, "its machine has '2' as 'cores': no number"),
+        ({"samples": {"a": [{"spin": "x"}]}}, "its sample 'a' has 'x' as 'spin': no list"),
+        (
+            {"samples": {"a": [{"spin": ["x"]}]}},
+            "its sample 'a' has ['x'] as 'spin': no list of numbers",
+        ),
+        ({"samples": {"a": [{"bounds": 1}]}}, "its sample 'a' has 1 as 'bounds': no list"),
+    ],
+)
+def test_what_was_edited(changed: dict[str, Any], sentence: str) -> None:
+    """A record with a value of another type is refused with its name."""
+    with pytest.raises(NotARecordError, match=re.escape(sentence)):
+        check_record(record({"a": reports(1)}) | changed)
+
+
+def test_what_bench_writes() -> None:
+    """What may be missing may be missing, and a machine may not tell its cores."""
+    check_record(record({"a": reports(1)}, machine={**MACHINE, "cores": None}, scenario=None))
+
+
 KEPT = [path for path in sorted(RESULTS.glob("*.json")) if path.stem != "costs"]
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_every_figure_that_a_claim_names(path: Path) -> None:
     """A result is no worse than itself, and each figure of ours that a claim names shows when it is."""
-    old = json.loads(path.read_text(encoding="utf-8"))
+    old = check_record(json.loads(path.read_text(encoding="utf-8")))
     assert {each.verdict for each in compare(old, old, subjects=catalogue.KEPT)} <= {"same", "info"}
     new = copy.deepcopy(old)
     named: set[tuple[str, str]] = set()

@@ -183,8 +183,11 @@ def test_what_fails_now(tmp_path: Path) -> None:
         ("[" * 100_000, "no JSON"),
         ("[1]", "not written by bench"),
         (json.dumps(record({"other": reports(1)})), "no figure in common"),
+        (json.dumps(record({"send": reports(float("nan"))})), "it has NaN, which is no number"),
+        (json.dumps(record({"send": reports(1)})).replace("1", "1e999"), "it has 1e999, which"),
+        (json.dumps(record({"send": reports(1)}, load="x")), "has 'x' as 'load': no number"),
     ],
-    ids=["missing", "cut", "deep", "other", "different"],
+    ids=["missing", "cut", "deep", "other", "different", "nan", "large", "edited"],
 )
 def test_what_cannot_be_compared(tmp_path: Path, text: str | None, sentence: str) -> None:
     """A file that is not there, or that bench has not written, is exit code 66."""
