@@ -409,7 +409,8 @@ class WebSocketProxy(Worker):
                 # What the peer has said is not for a worker whose hook has not agreed.
                 end = lost
                 if self._life.is_carried:
-                    self._life.farewell = bool(room.kept) and dialect.parts(room.kept[-1])
+                    if room.kept and dialect.parts(room.kept[-1]):
+                        self._heard_goodbye()
                     self._link_over(end)
                 return end
             self._link = Link(portal, transport, dialect, self._link_over, room.kept)
