@@ -117,11 +117,11 @@ def refuse_unfit(subject: Subject, options: Options) -> None:
         raise Refusal(WRONG_ARGUMENT, sentence)
     if options.only is not None and subject.take is not None:
         raise Refusal(WRONG_ARGUMENT, f"{name} is measured as a whole: leave out --only")
-    if options.peers and not subject.needed_peers(chosen(subject, options)):
+    groups = chosen(subject, options)
+    if options.peers and not subject.needed_peers(groups):
         what = name if options.only is None else f"{options.only} of {name}"
         alone = subject.alone or f"{what} has no peers"
         raise Refusal(WRONG_ARGUMENT, f"{alone}: leave out --peers")
-    chosen(subject, options)
     refuse_unfit_files(subject, options)
 
 
@@ -193,13 +193,13 @@ def chosen(subject: Subject, options: Options) -> list[Group]:
     return [(known | shorter)[name] for name in known if name in named]
 
 
-def ensure_peers(subject: Subject, *, yes: bool, groups: Sequence[Group] | None = None) -> None:
+def ensure_peers(subject: Subject, groups: Sequence[Group], *, yes: bool) -> None:
     """Make the environments of the peers that a subject needs.
 
     Args:
         subject: what is measured.
+        groups: which parts of it.
         yes: do not ask.
-        groups: which parts of it; by default all.
 
     Raises:
         Refusal: one is missing, and may not or cannot be made.
@@ -532,7 +532,7 @@ def measured_or_read(subject: Subject, given: Given) -> Mapping[str, Any]:
     """
     if given.show is None:
         if given.peers:
-            ensure_peers(subject, yes=given.yes, groups=chosen(subject, given))
+            ensure_peers(subject, chosen(subject, given), yes=given.yes)
         return measured_subject(subject, given)
     record = read_record(given.show)
     # Records of former times do not tell their subject.

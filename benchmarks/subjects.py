@@ -162,13 +162,9 @@ class Subject:
         """The side of each run, by the run's key."""
         return {run.key: run.side for group in self.groups for run in group.runs}
 
-    def needed_peers(self, groups: Sequence[Group] | None = None) -> dict[str, Peer]:
-        """Return the peers that some run needs.
-
-        Args:
-            groups: what runs; by default all groups.
-        """
-        wanted = {run.side for group in groups or self.groups for run in group.runs}
+    def needed_peers(self, groups: Sequence[Group]) -> dict[str, Peer]:
+        """Return the peers that some run of these groups needs."""
+        wanted = {run.side for group in groups for run in group.runs}
         return {name: peer for name, peer in self.peers.items() if name in wanted}
 
     def sides(self, *, peers: bool) -> dict[str, Side]:

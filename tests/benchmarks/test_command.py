@@ -101,7 +101,7 @@ def test_an_environment_is_made_again() -> None:
     PYKKA.scripts.mkdir(parents=True)
     folder(PYKKA.python)
     with pytest.raises(Refusal, match=r"pykka==.* could not be installed: see above"):
-        command.ensure_peers(SUBJECTS["broadcast"], yes=True, groups=PYKKA_ONLY)
+        command.ensure_peers(SUBJECTS["broadcast"], PYKKA_ONLY, yes=True)
     assert subprocess.run([PYKKA.python, "-c", ""], check=False).returncode == 0
     done = make_peers("pykka")
     assert done.returncode == 1
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_made(cache: Path) -> None:
     cache.write_text("a file", encoding="utf-8")
     expected = rf"cannot make '{PYKKA.folder}' \(.+\): see to that folder, or leave out --peers"
     with pytest.raises(Refusal, match=expected):
-        command.ensure_peers(SUBJECTS["broadcast"], yes=True, groups=PYKKA_ONLY)
+        command.ensure_peers(SUBJECTS["broadcast"], PYKKA_ONLY, yes=True)
     done = make_peers("pykka")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

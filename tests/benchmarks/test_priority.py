@@ -691,7 +691,7 @@ def test_peers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(Refusal, match=r"say --yes to let it be installed, or leave out --peers"):
-        command.ensure_peers(priority.SUBJECT, yes=False)
+        command.ensure_peers(priority.SUBJECT, priority.SUBJECT.groups, yes=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script")
@@ -703,7 +703,7 @@ def test_peers_that_cannot_be_installed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     PYKKA.python.write_text('#!/bin/sh\ntest "$*" = "-m pip --version"\n')
     PYKKA.python.chmod(0o755)
     with pytest.raises(Refusal, match=r"pykka==.* could not be installed: see above"):
-        command.ensure_peers(priority.SUBJECT, yes=True)
+        command.ensure_peers(priority.SUBJECT, priority.SUBJECT.groups, yes=True)
 
 
 FEW = ("--only", "load", "--rounds", "1", "--backlog", "10", "--probes", "10", "--producers", "1")

@@ -248,15 +248,15 @@ async def test_a_gap_is_told_whatever_follows(beside: bytes, autojump_clock: Any
     assert trio.current_time() < 10
 
 
-def test_what_parts() -> None:
+def test_what_is_a_goodbye() -> None:
     """S-PROXY-8: of frames that nobody takes only a goodbye counts, be they broken."""
     session = Session(Epoch("one"), LinkLimits(), 0.0)
     hello = session.next_frame(Lanes[Any](), 0.0)
     goodbye = session.part(1001, "enough")
-    parts = NativeDialect.parts
+    is_goodbye = NativeDialect.is_goodbye
     nobody: Any = None
-    assert parts(nobody, goodbye)
-    assert parts(nobody, hello + goodbye)
-    assert not parts(nobody, hello)
-    assert not parts(nobody, UNREADABLE)
-    assert not parts(nobody, "text")
+    assert is_goodbye(nobody, goodbye)
+    assert is_goodbye(nobody, hello + goodbye)
+    assert not is_goodbye(nobody, hello)
+    assert not is_goodbye(nobody, UNREADABLE)
+    assert not is_goodbye(nobody, "text")

@@ -73,6 +73,14 @@ def owner() -> Owner:
     return owner
 
 
+def awaited() -> Owner:
+    """Make an outbox without a link, for which two senders wait."""
+    owner = Owner()
+    owner.outbox.wait("one", Data(n=1))
+    owner.outbox.wait("two", Data(n=2))
+    return owner
+
+
 def leave(outbox: Outbox) -> list[int]:
     """Take everything that is to leave, as a writer does."""
     taken: list[int] = []
@@ -222,10 +230,8 @@ def test_what_cannot_cross_is_an_error_in_its_sender(owner: Owner) -> None:
 
 def test_what_has_become_unwritable_fails() -> None:
     """S-PROXY-4: an item that was changed while its sender waited cannot enter: its sender is told."""
-    owner = Owner()
+    owner = awaited()
     outbox = owner.outbox
-    outbox.wait("one", Data(n=1))
-    outbox.wait("two", Data(n=2))
     owner.unwritable = {1}
     outbox.connect()
     assert owner.failed == [("one", "1 cannot cross")]
@@ -236,10 +242,8 @@ def test_what_has_become_unwritable_fails() -> None:
 
 def test_who_is_cancelled_by_what_is_seen() -> None:
     """S-PROXY-2: a sender may be cut off by whoever watches that its message is refused."""
-    owner = Owner()
+    owner = awaited()
     outbox = owner.outbox
-    outbox.wait("one", Data(n=1))
-    outbox.wait("two", Data(n=2))
     owner.refused = {1}
 
     def reject(item: Any, reason: str, detail: str = "") -> None:

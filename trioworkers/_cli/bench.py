@@ -168,8 +168,7 @@ def _measure(package: str, make: Callable[[], Any], options: Options) -> int:
     subject = make()
     command.refuse_unfit(subject, options)
     if options.peers:
-        groups = command.chosen(subject, options)
-        command.ensure_peers(subject, yes=options.yes, groups=groups)
+        command.ensure_peers(subject, command.chosen(subject, options), yes=options.yes)
     with _progress() as progress:
         record = command.measured_subject(subject, options, progress)
     command.deliver(subject, record, options, functools.partial(_show, package))

@@ -88,8 +88,8 @@ class Dialect(ABC):
         del code, reason
         return []
 
-    def parts(self, frame: bytes | str) -> bool:
-        """Tell whether a frame of the peer's, which nobody will take, says that it will not go on."""
+    def is_goodbye(self, frame: bytes | str) -> bool:
+        """Tell whether a frame, which nobody will take, says that the peer will not go on."""
         del frame
         return False
 

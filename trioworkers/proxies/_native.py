@@ -272,7 +272,7 @@ class NativeDialect(Dialect):
         frame = self._session.part(code, safe_text(reason))
         return [frame] if frame else []
 
-    def parts(self, frame: bytes | str) -> bool:
+    def is_goodbye(self, frame: bytes | str) -> bool:
         """Look for a goodbye, and at nothing else."""
         try:
             return isinstance(frame, bytes) and any(

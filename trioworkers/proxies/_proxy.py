@@ -409,7 +409,7 @@ class WebSocketProxy(Worker):
                 # What the peer has said is not for a worker whose hook has not agreed.
                 end = lost
                 if self._life.is_carried:
-                    if room.kept and dialect.parts(room.kept[-1]):
+                    if room.kept and dialect.is_goodbye(room.kept[-1]):
                         self._heard_goodbye()
                     self._link_over(end)
                 return end

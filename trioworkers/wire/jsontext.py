@@ -169,6 +169,7 @@ def write(limits: Limits, encode: Callable[[*T], str], *values: *T) -> bytes:
         raise LocalWireError("the message contains itself, or nests too deeply") from None
     if len(data) > limits.message_size:
         raise MessageTooBigError(len(data), limits.message_size)
+    # Few brackets are not deep, and it is a call less to see that here.
     if (
         len(data) > _SHORT
         or data.count(b"{") + (_SQUARE in data and data.count(b"[")) > limits.depth
